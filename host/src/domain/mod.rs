@@ -1,0 +1,20 @@
+//! The words that every room shares: ids, principals, tasks, receipts and outcomes.
+//!
+//! Pure values. Nothing here does I/O, awaits, or reads the clock (the clock is a trait that
+//! the composition root fills).
+
+mod clock;
+mod ids;
+mod outcome;
+mod principal;
+mod receipt;
+mod status;
+mod task;
+
+pub use clock::{Clock, SystemClock};
+pub use ids::{AgentId, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
+pub use outcome::{Denial, DenialCause, Failure, Reply};
+pub use principal::{AgentScope, CapabilityScope, InvalidScope, Principal, Role};
+pub use receipt::Receipt;
+pub use status::{AgentStatus, OperationalStatus};
+pub use task::{MAX_TASK_CHARS, Task, TaskText, TaskTextError};
