@@ -1,0 +1,54 @@
+//! A task, analysed among its candidates: words corrected, features listed, related words looked up.
+
+use crate::Correction;
+use crate::candidates::Candidates;
+use crate::related::Related;
+use crate::text::{Analyzer, Kind, Word, features, key};
+use crate::tune::t;
+
+/// An analysed task.
+pub(crate) struct Query {
+    pub(crate) words: Vec<Word>,
+    /// The stems of all words, in order.
+    pub(crate) stems: Vec<u64>,
+    /// The stems that are not function words, each once.
+    pub(crate) content: Vec<u64>,
+    /// Every key, each once.
+    pub(crate) features: Vec<u64>,
+    /// Stems related to some word, with how much of their worth counts.
+    pub(crate) related: Vec<(u64, f32)>,
+    pub(crate) corrections: Vec<Correction>,
+}
+
+impl Query {
+    pub(crate) fn new(task: &str, analyzer: &Analyzer, related: &Related, candidates: &Candidates) -> Self {
+        let mut words = analyzer.words(task);
+        let mut corrections = Vec::new();
+        for word in &mut words {
+            if word.function
+                || candidates.knows(word.key)
+                || candidates.knows(key(Kind::Surface, &word.surface))
+                || related.knows(word.key)
+            {
+                continue;
+            }
+            if let Some(better) = crate::spelling::correct(&word.surface, candidates) {
+                corrections.push(Correction { from: word.surface.clone(), to: better.clone() });
+                *word = analyzer.word(better);
+            }
+        }
+        let stems: Vec<u64> = words.iter().map(|word| word.key).collect();
+        let mut content: Vec<u64> = words.iter().filter(|w| !w.function).map(|w| w.key).collect();
+        content.sort_unstable();
+        content.dedup();
+        let mut more: Vec<(u64, f32)> = Vec::new();
+        for key in &content {
+            for other in related.of(*key) {
+                if content.binary_search(other).is_err() && !more.iter().any(|(known, _)| known == other) {
+                    more.push((*other, t(18)));
+                }
+            }
+        }
+        Self { features: features(&words), words, stems, content, related: more, corrections }
+    }
+}

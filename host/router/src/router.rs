@@ -1,0 +1,143 @@
+//! The router itself: build, change, decide, explain.
+//!
+//! Owns an immutable index behind an `Arc`.
+
+use std::sync::Arc;
+
+use crate::candidates::Candidates;
+use crate::explain::{self, Explanation};
+use crate::index::Index;
+use crate::profile::Profile;
+use crate::query::Query;
+use crate::related::Related;
+use crate::score::{self, Scores};
+use crate::text::Analyzer;
+use crate::{Agent, Change, Choice, Decision, Settings, Verdict, confidence};
+
+/// Decides which agent a task is for. Immutable; a clone is one reference count.
+#[derive(Clone)]
+pub struct Router {
+    settings: Arc<Settings>,
+    analyzer: Analyzer,
+    related: Arc<Related>,
+    everyone: Candidates,
+}
+
+impl Router {
+    /// A router over `agents`. Of several with one id the last stays. The order matters for nothing else.
+    pub fn build(settings: Settings, agents: impl IntoIterator<Item = Agent>) -> Router {
+        let analyzer = Analyzer::new(settings.language);
+        let profiles = agents.into_iter().map(|agent| Profile::new(agent, &analyzer)).collect();
+        Router {
+            related: Arc::new(Related::new(settings.language, &analyzer)),
+            settings: Arc::new(settings),
+            analyzer,
+            everyone: Candidates::all(Arc::new(Index::build(profiles))),
+        }
+    }
+
+    /// The next router: this one with `changes` made in order. Shares everything that stayed.
+    pub fn apply(&self, changes: &[Change]) -> Router {
+        let mut index = Index::clone(&self.everyone.index);
+        for change in changes {
+            match change {
+                Change::Put(agent) => index.put(Profile::new(agent.clone(), &self.analyzer)),
+                Change::Remove(id) => index.remove(id),
+            }
+        }
+        Router {
+            settings: Arc::clone(&self.settings),
+            analyzer: self.analyzer,
+            related: Arc::clone(&self.related),
+            everyone: Candidates::all(Arc::new(index)),
+        }
+    }
+
+    /// What it was built with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many agents it knows.
+    pub fn len(&self) -> usize {
+        self.everyone.index.len()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it knows an agent with this id.
+    pub fn contains(&self, id: &str) -> bool {
+        self.everyone.index.slot(id).is_some()
+    }
+
+    /// Every agent.
+    pub fn all(&self) -> Candidates {
+        self.everyone.clone()
+    }
+
+    /// The agents whose id is `allowed`. Asks about each agent once: keep the result as long as you keep
+    /// this router.
+    pub fn candidates(&self, allowed: impl Fn(&str) -> bool) -> Candidates {
+        let slots = self.everyone.index.profiles().filter(|(_, p)| allowed(&p.agent.id)).map(|(slot, _)| slot);
+        Candidates::of_slots(Arc::clone(&self.everyone.index), slots)
+    }
+
+    /// The agents with these ids, of those it knows. Cheap for a short list.
+    pub fn candidates_named<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Candidates {
+        let slots = ids.into_iter().filter_map(|id| self.everyone.index.slot(id));
+        Candidates::of_slots(Arc::clone(&self.everyone.index), slots)
+    }
+
+    /// Which of `candidates` the task is for.
+    pub fn decide(&self, task: &str, candidates: &Candidates) -> Decision {
+        let query = Query::new(task, &self.analyzer, &self.related, candidates);
+        let scores = score::rank(&query, candidates, self.kept());
+        self.decision(&query, &scores, candidates)
+    }
+
+    /// The same decision, with its reasons.
+    pub fn explain(&self, task: &str, candidates: &Candidates) -> Explanation {
+        let query = Query::new(task, &self.analyzer, &self.related, candidates);
+        let scores = score::rank(&query, candidates, self.kept());
+        let decision = self.decision(&query, &scores, candidates);
+        explain::explain(decision, &query, &scores, candidates)
+    }
+
+    fn kept(&self) -> usize {
+        (self.settings.alternatives + 2).max(crate::tune::t(19) as usize)
+    }
+
+    fn decision(&self, query: &Query, scores: &Scores, candidates: &Candidates) -> Decision {
+        let confidences = confidence::of(query, scores);
+        let ranked: Vec<Choice> = scores
+            .best
+            .iter()
+            .zip(confidences)
+            .take((self.settings.alternatives + 1).max(2))
+            .filter_map(|(scored, confidence)| {
+                let profile = candidates.index.profile(scored.slot)?;
+                let matched_keywords = explain::keywords(profile, &query.stems);
+                Some(Choice { agent: profile.agent.id.clone(), confidence, matched_keywords })
+            })
+            .collect();
+        let verdict = match ranked.as_slice() {
+            [] => Verdict::NoMatch,
+            [best, ..] if best.confidence < self.settings.threshold => Verdict::NoMatch,
+            [best, next, ..] if best.confidence - next.confidence <= self.settings.margin => Verdict::Ambiguous,
+            _ => Verdict::Routed,
+        };
+        Decision { verdict, ranked }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router")
+            .field("settings", &self.settings)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
