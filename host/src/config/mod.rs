@@ -1,0 +1,69 @@
+//! Settings: agents.toml, read in two stages.
+//!
+//! The text becomes a document in which every value knows its place (`toml`'s spanned tables); the
+//! document becomes [`Config`], one file a section, and everything that is wrong is reported at once.
+//! What a key means, its range and its default stand in one list a section (`KEYS`), which reading,
+//! messages and [`reference()`] share. This room reads one file and the environment that it is handed;
+//! it keeps no state, starts no task and knows nothing of wasmtime.
+
+mod agent;
+mod auth;
+pub mod diff;
+mod engine;
+mod entry;
+mod environment;
+mod key;
+mod limits;
+mod load;
+mod problem;
+mod quantity;
+mod report;
+mod router;
+mod scheduler;
+mod section;
+mod server;
+mod source;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use agent::{
+    AgentConfig, CAPABILITIES, Grants, MAX_DESCRIPTION_CHARS, MAX_EXAMPLES, MAX_NAME_CHARS,
+    MAX_TRIGGERS, Overlay,
+};
+pub use auth::{AuthConfig, ENVIRONMENT_KEY, KeyConfig};
+pub(crate) use auth::{check_capability, check_key_name};
+pub use engine::EngineConfig;
+pub(crate) use environment::MAX_KEY_CHARS;
+pub use environment::{Environment, NoEnvironment, ProcessEnvironment, VARIABLES};
+pub use key::{Effect, Key, Kind, SECTIONS, SectionKeys, reference};
+pub use limits::Limits;
+pub use load::{LoadError, load, parse};
+pub use problem::{Problem, Problems};
+pub use router::RouterConfig;
+pub use scheduler::SchedulerConfig;
+pub use server::{LogFormat, ServerConfig};
+
+use crate::domain::AgentId;
+
+/// Everything that agents.toml and the environment say, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[engine]`
+    pub engine: EngineConfig,
+    /// `[scheduler]`
+    pub scheduler: SchedulerConfig,
+    /// `[router]`
+    pub router: RouterConfig,
+    /// `[agents.*]`, by id, their limits already merged with `[defaults.limits]`.
+    pub agents: BTreeMap<AgentId, AgentConfig>,
+    /// The folder that relative paths in the file start from.
+    pub base_dir: PathBuf,
+}

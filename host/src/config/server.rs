@@ -1,0 +1,303 @@
+//! `[server]`: the HTTP side.
+
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::key::{HOUR, Key, Kind, count, other, size, time};
+use super::quantity::{GIB, KIB, MIB};
+use super::report::Report;
+use super::section::Section;
+
+/// `[server]`. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// `listen`: address and port. Default 127.0.0.1:8001.
+    pub listen: SocketAddr,
+    /// `data_dir`: where the host keeps its own files, absolute. Default `data` beside agents.toml.
+    pub data_dir: PathBuf,
+    /// `allowed_origins`: for browsers; `*` allows any. Default none.
+    pub allowed_origins: Vec<String>,
+    /// `max_connections`: open at once. Default 1,024.
+    pub max_connections: u32,
+    /// `header_timeout`: to send a request's head. Default 10 s.
+    pub header_timeout: Duration,
+    /// `body_timeout`: to send a request's body. Default 30 s.
+    pub body_timeout: Duration,
+    /// `idle_timeout`: a connection without a request is closed. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `max_body`: of a request. Default 1 MiB.
+    pub max_body: u64,
+    /// `max_json_depth`: nesting of a request's JSON. Default 64.
+    pub max_json_depth: u32,
+    /// `max_batch`: items of a batch, at most 100. Default 100.
+    pub max_batch: u32,
+    /// `grace_period`: how long a shutdown waits for calls. Default 30 s.
+    pub grace_period: Duration,
+    /// `log_format`: `text` or `json`. Default text.
+    pub log_format: LogFormat,
+    /// `log_level`: `error`, `warn`, `info` or `debug`. Default info.
+    pub log_level: tracing::Level,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+const LOG_FORMATS: &[&str] = &["text", "json"];
+const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+
+/// The keys of `[server]`.
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "listen",
+        other("an IP address and a port"),
+        "where HTTP is served; port 0 takes any free one",
+    )
+    .default_in_words("`\"127.0.0.1:8001\"`")
+    .at_restart(),
+    Key::new(
+        "data_dir",
+        other("a path"),
+        "where the host keeps its own files; relative to agents.toml",
+    )
+    .default_in_words("`\"data\"`")
+    .at_restart(),
+    Key::new(
+        "allowed_origins",
+        other("an origin, a list of origins, or `*`"),
+        "web pages that may call from a browser (CORS); `*` allows any",
+    )
+    .default_in_words("`[]`"),
+    Key::new(
+        "max_connections",
+        count(1, 1_000_000, 1_024),
+        "connections open at once; more wait to be accepted",
+    )
+    .at_restart(),
+    Key::new(
+        "header_timeout",
+        time(100, HOUR, 10_000),
+        "to send a request's head",
+    ),
+    Key::new(
+        "body_timeout",
+        time(100, HOUR, 30_000),
+        "to send a request's body",
+    ),
+    Key::new(
+        "idle_timeout",
+        time(100, HOUR, 60_000),
+        "after which a connection without a request is closed",
+    ),
+    Key::new("max_body", size(KIB, GIB, MIB), "the largest request body"),
+    Key::new(
+        "max_json_depth",
+        count(1, 127, 64),
+        "how deep a request's JSON may nest",
+    ),
+    Key::new("max_batch", count(1, 100, 100), "items in one batch"),
+    Key::new(
+        "grace_period",
+        time(0, HOUR, 30_000),
+        "how long a shutdown waits for running calls",
+    ),
+    Key::new(
+        "log_format",
+        Kind::Word {
+            known: LOG_FORMATS,
+            default: "text",
+        },
+        "log lines for people or as JSON",
+    )
+    .at_restart(),
+    Key::new(
+        "log_level",
+        Kind::Word {
+            known: LOG_LEVELS,
+            default: "info",
+        },
+        "the least urgent lines that are logged",
+    )
+    .at_restart(),
+];
+
+/// Reads `[server]`.
+pub(super) fn read(
+    report: &mut Report<'_>,
+    section: &Section<'_, '_>,
+    base_dir: &Path,
+) -> ServerConfig {
+    ServerConfig {
+        listen: section
+            .get("listen")
+            .and_then(|entry| listen(report, &entry))
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8001))),
+        data_dir: section
+            .get("data_dir")
+            .and_then(|entry| path(report, &entry, base_dir))
+            .unwrap_or_else(|| absolute(base_dir, Path::new("data"))),
+        allowed_origins: section
+            .get("allowed_origins")
+            .and_then(|entry| origins(report, &entry))
+            .unwrap_or_default(),
+        max_connections: section.count(report, "max_connections"),
+        header_timeout: section.duration(report, "header_timeout"),
+        body_timeout: section.duration(report, "body_timeout"),
+        idle_timeout: section.duration(report, "idle_timeout"),
+        max_body: section.number(report, "max_body"),
+        max_json_depth: section.count(report, "max_json_depth"),
+        max_batch: section.count(report, "max_batch"),
+        grace_period: section.duration(report, "grace_period"),
+        log_format: match section
+            .get("log_format")
+            .and_then(|entry| entry.word(report, LOG_FORMATS))
+        {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+        log_level: section
+            .get("log_level")
+            .and_then(|entry| entry.word(report, LOG_LEVELS))
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(tracing::Level::INFO),
+    }
+}
+
+fn listen(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<SocketAddr> {
+    match parse_listen(entry.text(report)?) {
+        Ok(listen) => Some(listen),
+        Err(help) => {
+            entry.wrong(report, "is not an address and port", help);
+            None
+        }
+    }
+}
+
+fn origins(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<Vec<String>> {
+    let texts = entry.text_or_list(report)?;
+    let mut origins = Vec::with_capacity(texts.len());
+    for (span, text) in texts {
+        match parse_origin(text) {
+            Ok(origin) => origins.push(origin),
+            Err(help) => {
+                report.wrong(
+                    span,
+                    &entry.path,
+                    format!("`{}`: this is not an origin", entry.path),
+                    help,
+                );
+            }
+        }
+    }
+    Some(origins)
+}
+
+/// A path in the file, made absolute.
+pub(super) fn path(
+    report: &mut Report<'_>,
+    entry: &Entry<'_, '_>,
+    base_dir: &Path,
+) -> Option<PathBuf> {
+    let text = entry.text(report)?;
+    match check_path(text) {
+        Ok(()) => Some(absolute(base_dir, Path::new(text))),
+        Err((message, help)) => {
+            entry.wrong(report, message, help);
+            None
+        }
+    }
+}
+
+/// Reads `IP:PORT`; the error is a help line.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(listen) = text.trim().parse() {
+        return Ok(listen);
+    }
+    let example = "write an IP address and a port, such as \"127.0.0.1:8001\"";
+    Err(match text.trim().rsplit_once(':') {
+        Some(("localhost", port)) => {
+            format!("write the address instead of its name: \"127.0.0.1:{port}\"")
+        }
+        Some(("" | "*", port)) => {
+            format!("for every address write \"0.0.0.0:{port}\" or \"[::]:{port}\"")
+        }
+        _ => format!("{example}, or \"0.0.0.0:8001\" for every address"),
+    })
+}
+
+/// Reads `*` or `scheme://host[:port]`; the error is a help line.
+pub(super) fn parse_origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let lower = text.to_ascii_lowercase();
+    let Some((scheme, host)) = lower.split_once("://") else {
+        return Err(
+            "write scheme and host, such as \"https://app.example.com\", or \"*\"".to_owned(),
+        );
+    };
+    if let Some((host, _)) = host.split_once('/') {
+        return Err(format!(
+            "an origin has no path, nor a `/` at its end: \"{scheme}://{}\"",
+            host.escape_debug()
+        ));
+    }
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let scheme_fits = !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let name_fits = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    if scheme_fits && name_fits && port_fits {
+        return Ok(lower);
+    }
+    Err(
+        "an origin is a scheme, a host and perhaps a port, such as \"http://localhost:3000\""
+            .to_owned(),
+    )
+}
+
+/// Whether `text` can be the path of a file of ours; what is wrong with it, and help.
+pub(super) fn check_path(text: &str) -> Result<(), (&'static str, String)> {
+    if text.trim().is_empty() || text.contains('\0') {
+        return Err((
+            "is not a path",
+            "write a file's path, such as \"plugins/monitor.wasm\"".to_owned(),
+        ));
+    }
+    if text == "~" || text.starts_with("~/") {
+        return Err((
+            "begins with `~`, which is not expanded",
+            "write the whole path".to_owned(),
+        ));
+    }
+    if text.contains("://") {
+        return Err((
+            "is an address, not a path",
+            "fetch the file and write its path".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// `path` as it is seen from `base`, without `.` in it.
+pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
+    base.join(path)
+        .components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .collect()
+}
