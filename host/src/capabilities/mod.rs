@@ -1,0 +1,130 @@
+//! What agents can reach: one file a capability, all listed here.
+//!
+//! State lives as long as what it belongs to: [`Services`] with the process, [`AgentRights`]
+//! with an agent's version, [`CallState`] with one call. Nothing here knows the registry, the
+//! scheduler or HTTP.
+
+pub mod grants;
+mod log;
+mod meter;
+mod random;
+mod settings;
+mod system;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+pub use log::{GuestLog, Line, Source};
+pub use meter::{HostLimit, Meter};
+pub use system::SystemSource;
+
+use crate::bindings::v0_1::{stockade, wasi};
+use crate::config::{Grants, Limits};
+use crate::domain::{AgentId, CapabilityScope, Denial};
+
+/// The backends that capabilities stand on. One for the process.
+#[derive(Debug, Default)]
+pub struct Services {
+    /// Where `stockade:system` reads.
+    pub system: SystemSource,
+}
+
+/// What an agent's version may reach.
+#[derive(Debug)]
+pub struct AgentRights {
+    /// Whose rights these are.
+    pub id: AgentId,
+    /// The gated capabilities that the operator decided about.
+    pub grants: Grants,
+    /// What `wasi:config` gives.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Everything that belongs to one call and dies with it.
+pub struct CallState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    /// Counters against limits.
+    pub meter: Meter,
+    /// What the guest logged.
+    pub log: Arc<Mutex<GuestLog>>,
+    /// What was refused, each once.
+    pub denials: Vec<Denial>,
+    agent: Arc<AgentRights>,
+    caller: CapabilityScope,
+    services: Arc<Services>,
+}
+
+impl CallState {
+    /// The state of a call that is about to begin.
+    pub fn new(
+        services: Arc<Services>,
+        agent: Arc<AgentRights>,
+        caller: CapabilityScope,
+        limits: &Limits,
+    ) -> Self {
+        let log = Arc::new(Mutex::new(GuestLog::new(limits.log, limits.host_bytes)));
+        let stream = |source| log::LogStream { log: log.clone(), source };
+        let wasi = WasiCtx::builder()
+            .stdout(stream(Source::Stdout))
+            .stderr(stream(Source::Stderr))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles as usize);
+        Self {
+            wasi,
+            table,
+            meter: Meter::new(limits),
+            log,
+            denials: Vec::new(),
+            agent,
+            caller,
+            services,
+        }
+    }
+
+    /// Whose call this is.
+    pub fn agent_id(&self) -> &AgentId {
+        &self.agent.id
+    }
+
+    /// Whether the guest may use the gated `capability` now; a refusal is recorded once.
+    fn allowed(&mut self, capability: &'static str) -> Result<(), String> {
+        let Err(denial) =
+            grants::check(self.agent.id.as_str(), capability, &self.agent.grants, &self.caller)
+        else {
+            return Ok(());
+        };
+        let message = format!("`{capability}` is not granted; add {}", denial.key_to_add);
+        if !self.denials.contains(&denial) {
+            self.denials.push(denial);
+        }
+        Err(message)
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Links every capability and the ambient part of WASI.
+///
+/// # Errors
+/// Only if two of them claim one name.
+pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    random::add_to_linker(linker)?;
+    stockade::system::system::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    Ok(())
+}

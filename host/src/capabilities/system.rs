@@ -1,0 +1,282 @@
+//! `stockade:system`: figures about this machine. Gated as `system`.
+//!
+//! Reading them blocks, so it happens on the blocking threads; processor use needs two samples
+//! some time apart, which callers that come together share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sysinfo::{Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::CallState;
+use crate::bindings::v0_1::stockade::system::system::{
+    Cpu, Disk, Error, Host, Load, Machine, Memory, Network, Order, Process,
+};
+
+/// The shortest span over which processor use means something.
+const SAMPLE_SPAN: Duration = Duration::from_millis(250);
+/// A sample older than this says little about now.
+const SAMPLE_AGE: Duration = Duration::from_secs(5);
+/// The most processes that are listed.
+const MAX_PROCESSES: usize = 100;
+
+/// Reads the machine; keeps the last processor sample.
+#[derive(Debug, Default)]
+pub struct SystemSource {
+    sampler: Arc<Mutex<Sampler>>,
+}
+
+#[derive(Debug, Default)]
+struct Sampler {
+    /// Made at the first use.
+    system: Option<System>,
+    cpu_at: Option<Instant>,
+    processes_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+enum Sample {
+    Cpu,
+    Processes,
+}
+
+impl SystemSource {
+    /// Gives `read` a system whose `sample` spans at least [`SAMPLE_SPAN`] and is fresh.
+    async fn sampled<T: Send + 'static>(
+        &self,
+        sample: Sample,
+        read: impl FnOnce(&System) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut sampler = self.sampler.clone().lock_owned().await;
+        let last = match sample {
+            Sample::Cpu => sampler.cpu_at,
+            Sample::Processes => sampler.processes_at,
+        };
+        let age = last.map(|at| at.elapsed());
+        if !age.is_some_and(|age| age <= SAMPLE_AGE) {
+            sampler = blocking(move || refresh(sampler, sample)).await?;
+            tokio::time::sleep(SAMPLE_SPAN).await;
+        } else if let Some(rest) = age.and_then(|age| SAMPLE_SPAN.checked_sub(age)) {
+            tokio::time::sleep(rest).await;
+        }
+        blocking(move || {
+            let sampler = refresh(sampler, sample)?;
+            sampler.system.as_ref().map(read).ok_or(sysinfo::Error::Unsupported)
+        })
+        .await
+    }
+}
+
+/// Takes a sample; hands the guard on, so that it can cross to the blocking threads.
+fn refresh(
+    mut sampler: OwnedMutexGuard<Sampler>,
+    sample: Sample,
+) -> Result<OwnedMutexGuard<Sampler>, sysinfo::Error> {
+    let mut system = match sampler.system.take() {
+        Some(system) => system,
+        None => System::new()?,
+    };
+    let now = Some(Instant::now());
+    match sample {
+        Sample::Cpu => {
+            system.refresh_cpu_all();
+            sampler.cpu_at = now;
+        }
+        Sample::Processes => {
+            let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
+            system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+            sampler.processes_at = now;
+        }
+    }
+    sampler.system = Some(system);
+    Ok(sampler)
+}
+
+/// Runs `read` where it may block; what the operating system refuses is unavailable.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, sysinfo::Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+        Err(_) => Err(Error::Unavailable("reading the machine's figures failed".to_owned())),
+    }
+}
+
+impl CallState {
+    fn system(&mut self) -> wasmtime::Result<Result<Arc<super::Services>, Error>> {
+        self.meter.charge_call(0)?;
+        let services = self.services.clone();
+        Ok(self.allowed("system").map(|()| services).map_err(Error::Denied))
+    }
+
+    /// Charges an answer of about `bytes` and passes it on.
+    fn charged<T>(
+        &mut self,
+        answer: Result<T, Error>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> wasmtime::Result<Result<T, Error>> {
+        if let Ok(value) = &answer {
+            self.meter.charge_bytes(bytes(value))?;
+        }
+        Ok(answer)
+    }
+}
+
+impl Host for CallState {
+    async fn get_machine(&mut self) -> wasmtime::Result<Result<Machine, Error>> {
+        let answer = match self.system()? {
+            Ok(_) => blocking(machine).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |machine| 64 + machine.os.len() + machine.hostname.len())
+    }
+
+    async fn get_cpu(&mut self) -> wasmtime::Result<Result<Cpu, Error>> {
+        let answer = match self.system()? {
+            Ok(services) => services.system.sampled(Sample::Cpu, cpu).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |cpu| 16 + cpu.model.len() + 8 * cpu.per_core_percent.len())
+    }
+
+    async fn get_load(&mut self) -> wasmtime::Result<Result<Load, Error>> {
+        let answer = match self.system()? {
+            Ok(_) => blocking(load).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |_| 24)
+    }
+
+    async fn get_memory(&mut self) -> wasmtime::Result<Result<Memory, Error>> {
+        let answer = match self.system()? {
+            Ok(_) => blocking(memory).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |_| 40)
+    }
+
+    async fn list_disks(&mut self) -> wasmtime::Result<Result<Vec<Disk>, Error>> {
+        let answer = match self.system()? {
+            Ok(_) => blocking(disks).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |disks| disks.len() * 96)
+    }
+
+    async fn list_networks(&mut self) -> wasmtime::Result<Result<Vec<Network>, Error>> {
+        let answer = match self.system()? {
+            Ok(_) => blocking(networks).await,
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |networks| networks.len() * 64)
+    }
+
+    async fn list_processes(
+        &mut self,
+        order: Order,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<Process>, Error>> {
+        let answer = match self.system()? {
+            Ok(services) => {
+                let read = move |system: &System| processes(system, order, limit as usize);
+                services.system.sampled(Sample::Processes, read).await
+            }
+            Err(error) => Err(error),
+        };
+        self.charged(answer, |processes| processes.len() * 64)
+    }
+}
+
+fn machine() -> Result<Machine, sysinfo::Error> {
+    Ok(Machine {
+        hostname: System::host_name().unwrap_or_default(),
+        os: System::long_os_version().unwrap_or_default(),
+        kernel: System::kernel_version().unwrap_or_default(),
+        architecture: System::cpu_arch(),
+        uptime_seconds: System::uptime()?,
+    })
+}
+
+fn cpu(system: &System) -> Cpu {
+    let cores = system.cpus();
+    Cpu {
+        usage_percent: f64::from(system.global_cpu_usage()),
+        per_core_percent: cores.iter().map(|core| f64::from(core.usage())).collect(),
+        model: cores.first().map(|core| core.brand().trim().to_owned()).unwrap_or_default(),
+    }
+}
+
+fn load() -> Result<Load, sysinfo::Error> {
+    let load = System::load_average()?;
+    Ok(Load { one: load.one, five: load.five, fifteen: load.fifteen })
+}
+
+fn memory() -> Result<Memory, sysinfo::Error> {
+    let mut system = System::new()?;
+    system.refresh_memory();
+    let (total, available) = (system.total_memory(), system.available_memory());
+    Ok(Memory {
+        total,
+        used: total.saturating_sub(available),
+        available,
+        swap_total: system.total_swap(),
+        swap_used: system.used_swap(),
+    })
+}
+
+fn disks() -> Result<Vec<Disk>, sysinfo::Error> {
+    let mut disks: Vec<_> = Disks::new_with_refreshed_list()?
+        .iter()
+        .filter(|disk| disk.total_space() > 0)
+        .map(|disk| Disk {
+            mount_point: disk.mount_point().to_string_lossy().into_owned(),
+            device: disk.name().to_string_lossy().into_owned(),
+            file_system: disk.file_system().to_string_lossy().into_owned(),
+            total: disk.total_space(),
+            available: disk.available_space(),
+        })
+        .collect();
+    disks.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+    disks.dedup_by(|a, b| a.mount_point == b.mount_point);
+    Ok(disks)
+}
+
+fn networks() -> Result<Vec<Network>, sysinfo::Error> {
+    let mut networks: Vec<_> = Networks::new_with_refreshed_list()?
+        .iter()
+        .map(|(name, network)| Network {
+            name: name.to_string_lossy().into_owned(),
+            received_bytes: network.total_received(),
+            sent_bytes: network.total_transmitted(),
+            receive_errors: network.total_errors_on_received(),
+            send_errors: network.total_errors_on_transmitted(),
+        })
+        .collect();
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(networks)
+}
+
+fn processes(system: &System, order: Order, limit: usize) -> Vec<Process> {
+    let mut all: Vec<_> = system
+        .processes()
+        .values()
+        .filter(|process| process.thread_kind().is_none())
+        .map(|process| Process {
+            pid: process.pid().as_u32(),
+            name: process.name().to_string_lossy().into_owned(),
+            cpu_percent: f64::from(process.cpu_usage()),
+            memory_bytes: process.memory(),
+        })
+        .collect();
+    all.sort_by(|a, b| {
+        let by_size = match order {
+            Order::Cpu => b.cpu_percent.total_cmp(&a.cpu_percent),
+            Order::Memory => b.memory_bytes.cmp(&a.memory_bytes),
+        };
+        by_size.then(a.pid.cmp(&b.pid))
+    });
+    all.truncate(limit.min(MAX_PROCESSES));
+    all
+}
