@@ -1,0 +1,232 @@
+//! The one way to run a guest: a fresh store, every limit set, the clock around it all.
+//!
+//! The store lives exactly as long as the call's future. However that ends (answer, trap,
+//! timeout, cancel), what was spent is written to the caller's [`Spent`] as the store goes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+
+use super::{Engine, LinkedComponent};
+use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
+use crate::capabilities::{AgentRights, CallState, HostLimit, Line};
+use crate::config::Limits;
+use crate::domain::{CapabilityScope, Denial, Failure, Reply, Task};
+
+/// Which code to run, for whom, and within what.
+#[derive(Clone)]
+pub struct Invocation {
+    /// The code.
+    pub component: Arc<LinkedComponent>,
+    /// What the agent may reach.
+    pub rights: Arc<AgentRights>,
+    /// What the caller's key lends it.
+    pub caller: CapabilityScope,
+    /// What the call may spend.
+    pub limits: Limits,
+}
+
+/// What a call spent, whichever way it ended.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// Units of fuel.
+    pub fuel: u64,
+    /// Most bytes of memories and tables at once.
+    pub peak_memory: u64,
+    /// Time in the sandbox.
+    pub wall: Duration,
+    /// Bytes of the answer.
+    pub output_bytes: u64,
+    /// Calls into capabilities.
+    pub host_calls: u64,
+    /// Bytes to and from capabilities.
+    pub host_bytes: u64,
+    /// Capabilities that were refused.
+    pub denials: Vec<Denial>,
+    /// What the guest logged.
+    pub lines: Vec<Line>,
+    /// How many lines were left out.
+    pub lines_left_out: u64,
+}
+
+/// A store that accounts for itself as it is dropped.
+pub(super) struct Sandbox<'a> {
+    pub(super) store: Store<CallState>,
+    limits: Limits,
+    began: Instant,
+    spent: &'a mut Spent,
+}
+
+/// What wasmtime says when a guest passes too much to the host at once. Its type is private.
+const HOSTCALL_FUEL_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
+/// What wasmtime says when a guest holds too many handles. It has no type.
+const HANDLES_MESSAGE: &str = "store handle limit exceeded";
+
+impl<'a> Sandbox<'a> {
+    pub(super) fn new(engine: &Engine, invocation: &Invocation, spent: &'a mut Spent) -> Self {
+        let limits = invocation.limits;
+        let state = CallState::new(
+            engine.services.clone(),
+            invocation.rights.clone(),
+            invocation.caller.clone(),
+            &limits,
+        );
+        let mut store = Store::new(&engine.wasmtime, state);
+        store.limiter(|state| &mut state.meter);
+        let transfer = limits.host_bytes.max(limits.output.saturating_add(1));
+        store.set_hostcall_fuel(usize::try_from(transfer).unwrap_or(usize::MAX));
+        store.set_max_component_handles(limits.handles as usize);
+        // Both fail only in an engine without fuel, and ours has it; a guest without fuel
+        // traps at its first instruction, so a failure could not pass unseen.
+        let fuelled = store.set_fuel(limits.fuel);
+        let yields = store.fuel_async_yield_interval(Some(engine.config.fuel_yield_interval.max(1)));
+        debug_assert!(fuelled.is_ok() && yields.is_ok());
+        Self { store, limits, began: Instant::now(), spent }
+    }
+
+    /// What an error from the guest means.
+    pub(super) fn failure(&self, error: &wasmtime::Error) -> Failure {
+        let limits = &self.limits;
+        let state = self.store.data();
+        if let Some(HostLimit { what, limit }) = error.downcast_ref() {
+            return Failure::HostLimitExceeded { what, limit: *limit };
+        }
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Failure::Overloaded {
+                agent: state.agent_id().to_string(),
+                reason: "no sandbox is free",
+                retry_after: Duration::from_secs(1),
+            };
+        }
+        let last_stderr = state.log.lock().last_stderr();
+        let said = || last_stderr.as_ref().map(|line| format!("; stderr: {line}")).unwrap_or_default();
+        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            return Failure::Exited { internal: format!("exit code {}{}", exit.0, said()) };
+        }
+        let trap = error.downcast_ref::<Trap>();
+        if trap == Some(&Trap::OutOfFuel) {
+            return Failure::FuelExhausted { limit: limits.fuel };
+        }
+        if state.meter.memory_refused() {
+            return Failure::MemoryExhausted { limit: limits.memory };
+        }
+        let text = format!("{error:#}");
+        if text.contains(HOSTCALL_FUEL_MESSAGE) {
+            // Inside a host call there is guest code on the stack; at the end there is none.
+            return if error.is::<WasmBacktrace>() {
+                Failure::HostLimitExceeded { what: "host-call bytes", limit: limits.host_bytes }
+            } else {
+                Failure::OutputTooLarge { size: limits.output + 1, limit: limits.output }
+            };
+        }
+        if text.contains(HANDLES_MESSAGE) {
+            return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
+        }
+        Failure::Trapped { internal: format!("{text}{}", said()) }
+    }
+}
+
+impl Drop for Sandbox<'_> {
+    fn drop(&mut self) {
+        let left = self.store.get_fuel().unwrap_or(0);
+        let state = self.store.data_mut();
+        let spent = &mut *self.spent;
+        spent.fuel = self.limits.fuel.saturating_sub(left);
+        spent.peak_memory = state.meter.peak_memory();
+        spent.host_calls = state.meter.host_calls();
+        spent.host_bytes = state.meter.host_bytes();
+        spent.denials = std::mem::take(&mut state.denials);
+        (spent.lines, spent.lines_left_out) = state.log.lock().finish();
+        spent.wall = self.began.elapsed();
+    }
+}
+
+impl Engine {
+    /// Runs `task` in a fresh sandbox, for at most `task.time_left`. Poll it on the guests'
+    /// threads ([`Engine::spawn`]). Dropping the future ends the guest and frees its slot.
+    ///
+    /// # Errors
+    /// How the guest failed, or which limit it met.
+    pub async fn call(
+        &self,
+        invocation: &Invocation,
+        task: Task,
+        spent: &mut Spent,
+    ) -> Result<Reply, Failure> {
+        let time_left = task.time_left;
+        let limit = invocation.limits.timeout;
+        let run = async {
+            let mut sandbox = Sandbox::new(self, invocation, spent);
+            let result = run_handle(&mut sandbox, invocation, &task).await;
+            match result {
+                Ok(Ok(reply)) => check_reply(reply, &mut sandbox, &invocation.limits),
+                Ok(Err(failure)) => Err(own_word(failure, &invocation.limits)),
+                Err(error) => Err(sandbox.failure(&error)),
+            }
+        };
+        match tokio::time::timeout(time_left, run).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::DeadlineExceeded { limit, queued: false }),
+        }
+    }
+}
+
+async fn run_handle(
+    sandbox: &mut Sandbox<'_>,
+    invocation: &Invocation,
+    task: &Task,
+) -> wasmtime::Result<Result<contract::Reply, contract::Failure>> {
+    let store = &mut sandbox.store;
+    let agent = invocation.component.linked.instantiate_async(&mut *store).await?;
+    let task = contract::Task {
+        query: task.query.as_str().to_owned(),
+        context: task.context.as_deref().map(str::to_owned),
+        request_id: task.request_id.as_str().to_owned(),
+        deadline_ms: u64::try_from(task.time_left.as_millis()).unwrap_or(u64::MAX),
+    };
+    agent.stockade_agent_agent().call_handle(store, &task).await
+}
+
+fn check_reply(
+    reply: contract::Reply,
+    sandbox: &mut Sandbox<'_>,
+    limits: &Limits,
+) -> Result<Reply, Failure> {
+    let contract::Reply { response, data, model } = reply;
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let size = (response.len() + length(&data) + length(&model)) as u64;
+    sandbox.spent.output_bytes = size;
+    if size > limits.output {
+        return Err(Failure::OutputTooLarge { size, limit: limits.output });
+    }
+    if let Some(text) = &data {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
+            Failure::AgentFailed(format!("the agent's `data` is not JSON: {error}"))
+        })?;
+    }
+    Ok(Reply { response, data, model })
+}
+
+/// The longest message of a failure that is passed on, in characters.
+const MAX_MESSAGE: usize = 2_000;
+
+fn own_word(failure: contract::Failure, limits: &Limits) -> Failure {
+    let cut = |message: String| {
+        let limit = MAX_MESSAGE.min(usize::try_from(limits.output).unwrap_or(usize::MAX));
+        match message.char_indices().nth(limit) {
+            Some((end, _)) => format!("{}…", &message[..end]),
+            None => message,
+        }
+    };
+    match failure {
+        contract::Failure::InvalidInput(message) => Failure::InvalidInput(cut(message)),
+        contract::Failure::Denied(message) => Failure::Denied(cut(message)),
+        contract::Failure::Unavailable(message) => Failure::Unavailable(cut(message)),
+        contract::Failure::Failed(message) => Failure::AgentFailed(cut(message)),
+    }
+}

@@ -1,0 +1,188 @@
+//! What an agent says of itself, asked once for each version, under its own small limits and
+//! with every gated capability refused. It is also the trial that proves that an instance fits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::Sandbox;
+use super::{Engine, Invocation, LinkedComponent, Spent};
+use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
+use crate::capabilities::AgentRights;
+use crate::config::{Grants, Limits};
+use crate::domain::{AgentId, CapabilityScope, Failure};
+
+/// How long `describe` may take.
+pub(crate) const DESCRIBE_TIME: Duration = Duration::from_secs(1);
+/// How large a description may be, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// How many triggers, and of how many characters.
+pub(crate) const MAX_TRIGGERS: (usize, usize) = (64, 100);
+/// How many examples, and of how many characters.
+pub(crate) const MAX_EXAMPLES: (usize, usize) = (200, 500);
+
+/// An agent's description of itself, checked.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// For people.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// The version of its code.
+    pub version: String,
+    /// A word that groups agents; may be empty.
+    pub category: String,
+    /// Words and phrases that call for it.
+    pub triggers: Vec<String>,
+    /// Example tasks.
+    pub examples: Vec<Example>,
+    /// The JSON schema of `context`, parsed.
+    pub context_schema: Option<serde_json::Value>,
+    /// The language model it uses.
+    pub model: Option<String>,
+    /// What a task costs, as text.
+    pub cost_per_query: Option<String>,
+    /// What a call without a query stands for.
+    pub default_query: Option<String>,
+}
+
+/// An example task, and what its answer must contain if that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The task.
+    pub task: String,
+    /// Text of the answer.
+    pub expected: Option<String>,
+}
+
+/// Why a component did not describe itself.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DescribeError {
+    /// It needs more than the agent's limit before it does anything.
+    #[error("one instance needs more than the agent's memory limit of {limit} bytes; raise `limits.memory` (and `max_memory` in [engine] with it), or make the component smaller")]
+    NeverFits {
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// It did not answer in time.
+    #[error("`describe` did not return within {} ms; it should only return constants", DESCRIBE_TIME.as_millis())]
+    TimedOut,
+    /// It failed.
+    #[error("`describe` failed: {0}")]
+    Failed(String),
+    /// What it says is not allowed.
+    #[error("`describe` says what is not allowed: {0}")]
+    Invalid(String),
+}
+
+impl Engine {
+    /// Runs `describe` in a fresh sandbox of `limits.memory`. Poll it on the guests' threads.
+    ///
+    /// # Errors
+    /// [`DescribeError`] says what to change.
+    pub async fn describe(
+        &self,
+        component: Arc<LinkedComponent>,
+        agent: &AgentId,
+        limits: &Limits,
+    ) -> Result<Description, DescribeError> {
+        let rights = AgentRights {
+            id: agent.clone(),
+            grants: Grants::default(),
+            config: std::collections::BTreeMap::new(),
+        };
+        let invocation = Invocation {
+            component,
+            rights: Arc::new(rights),
+            caller: CapabilityScope::Only(Arc::from([])),
+            limits: Limits { output: MAX_BYTES as u64, timeout: DESCRIBE_TIME, ..*limits },
+        };
+        let mut spent = Spent::default();
+        let run = async {
+            let mut sandbox = Sandbox::new(self, &invocation, &mut spent);
+            match run_describe(&mut sandbox, &invocation).await {
+                Ok(description) => Ok(description),
+                Err(error) => Err(sandbox.failure(&error)),
+            }
+        };
+        match tokio::time::timeout(DESCRIBE_TIME, run).await {
+            Ok(Ok(description)) => check(description).map_err(DescribeError::Invalid),
+            Ok(Err(failure)) => Err(match failure {
+                Failure::MemoryExhausted { limit } => DescribeError::NeverFits { limit },
+                other => DescribeError::Failed(other.internal()),
+            }),
+            Err(_) => Err(DescribeError::TimedOut),
+        }
+    }
+}
+
+async fn run_describe(
+    sandbox: &mut Sandbox<'_>,
+    invocation: &Invocation,
+) -> wasmtime::Result<contract::Description> {
+    let store = &mut sandbox.store;
+    let agent = invocation.component.linked.instantiate_async(&mut *store).await?;
+    agent.stockade_agent_agent().call_describe(store).await
+}
+
+fn check(said: contract::Description) -> Result<Description, String> {
+    let size = [&said.name, &said.description, &said.version, &said.category]
+        .into_iter()
+        .chain(&said.triggers)
+        .chain(said.examples.iter().map(|example| &example.task))
+        .chain(said.examples.iter().filter_map(|example| example.expected.as_ref()))
+        .chain([&said.context_schema, &said.model, &said.cost_per_query, &said.default_query].into_iter().flatten())
+        .map(String::len)
+        .sum::<usize>();
+    if size > MAX_BYTES {
+        return Err(format!("{size} bytes in all, and {MAX_BYTES} are allowed"));
+    }
+    let name = said.name.trim();
+    if name.is_empty() || name.chars().count() > 100 {
+        return Err("`name` must have 1 to 100 characters".to_owned());
+    }
+    if said.version.trim().is_empty() || said.version.chars().count() > 64 {
+        return Err("`version` must have 1 to 64 characters".to_owned());
+    }
+    bounded("triggers", &said.triggers, MAX_TRIGGERS)?;
+    let tasks: Vec<String> = said.examples.iter().map(|example| example.task.clone()).collect();
+    bounded("examples", &tasks, MAX_EXAMPLES)?;
+    let context_schema = said.context_schema.as_deref().map(parse_schema).transpose()?;
+    Ok(Description {
+        name: name.to_owned(),
+        description: said.description.trim().to_owned(),
+        version: said.version.trim().to_owned(),
+        category: said.category.trim().to_owned(),
+        triggers: said.triggers,
+        examples: said
+            .examples
+            .into_iter()
+            .map(|contract::Example { task, expected }| Example { task, expected })
+            .collect(),
+        context_schema,
+        model: said.model,
+        cost_per_query: said.cost_per_query,
+        default_query: said.default_query,
+    })
+}
+
+fn bounded(what: &str, texts: &[String], (count, chars): (usize, usize)) -> Result<(), String> {
+    if texts.len() > count {
+        return Err(format!("{} {what}, and {count} are allowed", texts.len()));
+    }
+    match texts.iter().find(|text| text.chars().count() > chars) {
+        Some(text) => Err(format!(
+            "one of the {what} has {} characters, and {chars} are allowed: `{}…`",
+            text.chars().count(),
+            text.chars().take(40).collect::<String>()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn parse_schema(text: &str) -> Result<serde_json::Value, String> {
+    let schema = serde_json::from_str(text)
+        .map_err(|error| format!("`context-schema` is not JSON: {error}"))?;
+    jsonschema::validator_for(&schema)
+        .map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
+    Ok(schema)
+}

@@ -1,0 +1,125 @@
+//! The engine: component bytes in, sandboxed calls out.
+//!
+//! Owns wasmtime's engine and linker, the cache of compiled code and the threads on which all
+//! guests are polled. Knows nothing of tenants, HTTP or agents.toml; limits and rights are
+//! handed in with each call.
+
+mod cache;
+mod call;
+mod compile;
+mod component;
+mod describe;
+mod settings;
+mod threads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+
+pub use call::{Invocation, Spent};
+pub use component::{LinkedComponent, LoadError};
+pub use describe::{Description, DescribeError, Example};
+pub use threads::GuestTask;
+
+use crate::capabilities::{self, CallState, Services};
+use crate::config::EngineConfig;
+use cache::Cache;
+use threads::GuestThreads;
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused its settings; most often the pool's address space cannot be reserved.
+    #[error(
+        "cannot set up the pool of {instances} sandboxes with {memory} bytes each: {reason}; \
+         lower `max_instances`, `max_memories` or `max_tables` in [engine], or raise the system's limit of address space (`ulimit -v`)"
+    )]
+    Pool {
+        /// `max_instances`
+        instances: u32,
+        /// `max_memory`
+        memory: u64,
+        /// wasmtime's words.
+        reason: String,
+    },
+    /// The linker refused a capability: a fault of this program.
+    #[error("cannot link the capabilities: {0}")]
+    Linker(String),
+    /// The cache's folder cannot be used.
+    #[error("cannot use the cache folder {path}: {reason}")]
+    Cache {
+        /// The folder.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The guests' threads cannot be started.
+    #[error("cannot start the threads that run guests: {0}")]
+    Threads(std::io::Error),
+}
+
+/// Compiles components and runs them. Shared by everything that runs guests.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<CallState>,
+    cache: Option<Cache>,
+    compiling: Arc<Semaphore>,
+    threads: GuestThreads,
+    services: Arc<Services>,
+    config: EngineConfig,
+}
+
+impl Engine {
+    /// Reserves the pool and starts the guests' threads. Compiled code is kept below
+    /// `data_dir`, if there is one. Timers and blocking work of guests go to `runtime`.
+    ///
+    /// # Errors
+    /// [`EngineError`] says which part could not be had; there is no silent fallback.
+    pub fn new(
+        config: &EngineConfig,
+        data_dir: Option<&Path>,
+        services: Arc<Services>,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, EngineError> {
+        let wasmtime = wasmtime::Engine::new(&settings::wasmtime_config(config)).map_err(|error| {
+            EngineError::Pool {
+                instances: config.max_instances,
+                memory: config.max_memory,
+                reason: format!("{error:#}"),
+            }
+        })?;
+        let mut linker = Linker::new(&wasmtime);
+        capabilities::add_to_linker(&mut linker)
+            .map_err(|error| EngineError::Linker(format!("{error:#}")))?;
+        let cache = match data_dir.filter(|_| config.cache) {
+            Some(folder) => Some(Cache::open(folder, &wasmtime)?),
+            None => None,
+        };
+        Ok(Self {
+            linker,
+            cache,
+            compiling: Arc::new(Semaphore::new(config.compile_jobs.max(1) as usize)),
+            threads: GuestThreads::start(config.guest_threads, runtime)
+                .map_err(EngineError::Threads)?,
+            wasmtime,
+            services,
+            config: config.clone(),
+        })
+    }
+
+    /// Runs a future that polls guests on the guests' own threads. Dropping the task cancels
+    /// and drops the future there.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> GuestTask<T> {
+        self.threads.spawn(future)
+    }
+
+    /// The settings that the engine was made with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+}

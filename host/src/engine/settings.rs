@@ -1,0 +1,48 @@
+//! wasmtime's settings, from ours. The figures behind them are in `benches/README.md`.
+
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::config::EngineConfig;
+
+/// What stays mapped in a slot between two calls, in bytes. More is zeroed in vain, less
+/// faults pages in again.
+const MEMORY_KEEP_RESIDENT: usize = 128 * 1024;
+const TABLE_KEEP_RESIDENT: usize = 8 * 1024;
+const STACK_KEEP_RESIDENT: usize = 64 * 1024;
+
+/// The engine's settings: components, fuel, and a pool in which every component that the
+/// limits allow fits `max_instances` times.
+pub(super) fn wasmtime_config(config: &EngineConfig) -> Config {
+    let mut wasmtime = Config::new();
+    wasmtime.wasm_component_model(true);
+    wasmtime.consume_fuel(true);
+    wasmtime.memory_init_cow(true);
+    wasmtime.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    wasmtime
+}
+
+fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    let all = config.max_instances;
+    pool.total_component_instances(all)
+        .total_core_instances(all.saturating_mul(config.max_core_instances))
+        .total_memories(all.saturating_mul(config.max_memories))
+        .total_tables(all.saturating_mul(config.max_tables))
+        .total_stacks(all)
+        .max_core_instances_per_component(config.max_core_instances)
+        .max_memories_per_component(config.max_memories)
+        .max_tables_per_component(config.max_tables)
+        .max_memories_per_module(config.max_memories)
+        .max_tables_per_module(config.max_tables)
+        .table_elements(config.max_table_elements as usize)
+        .max_memory_size(usize::try_from(config.max_memory).unwrap_or(usize::MAX))
+        .max_core_instance_size(usize::try_from(config.max_core_instance_size).unwrap_or(usize::MAX))
+        .max_component_instance_size(
+            usize::try_from(config.max_core_instance_size).unwrap_or(usize::MAX),
+        )
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
