@@ -1,0 +1,133 @@
+//! An agent's version: code, rights, limits and what it says of itself, all immutable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::capabilities::AgentRights;
+use crate::config::{Limits, Overlay};
+use crate::domain::{AgentId, Digest};
+use crate::engine::{Description, LinkedComponent};
+
+/// What clients see of an agent: its own description, overlaid by agents.toml.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Card {
+    /// For people.
+    pub name: Arc<str>,
+    /// What it does.
+    pub description: String,
+    /// A word that groups agents; may be empty.
+    pub category: String,
+    /// The version of its code; empty while that is unknown.
+    pub version: Arc<str>,
+    /// Words and phrases that call for it.
+    pub triggers: Vec<String>,
+    /// Example tasks.
+    pub examples: Vec<String>,
+    /// The language model it uses.
+    pub model: Option<Arc<str>>,
+    /// What a task costs, as text.
+    pub cost_per_query: Option<String>,
+    /// What a call without a query stands for.
+    pub default_query: Option<String>,
+    /// The JSON schema of `context`.
+    pub context_schema: Option<serde_json::Value>,
+}
+
+impl Card {
+    /// The operator's word where there is one, else the component's.
+    pub(super) fn new(said: &Description, overlay: &Overlay) -> Self {
+        let text = |own: &Option<String>, said: &str| own.clone().unwrap_or_else(|| said.to_owned());
+        let maybe = |own: &Option<String>, said: &Option<String>| own.clone().or_else(|| said.clone());
+        let said_examples = || said.examples.iter().map(|example| example.task.clone()).collect();
+        Self {
+            name: text(&overlay.name, &said.name).into(),
+            description: text(&overlay.description, &said.description),
+            category: text(&overlay.category, &said.category),
+            version: said.version.as_str().into(),
+            triggers: overlay.triggers.clone().unwrap_or_else(|| said.triggers.clone()),
+            examples: overlay.examples.clone().unwrap_or_else(said_examples),
+            model: maybe(&overlay.model, &said.model).map(Into::into),
+            cost_per_query: maybe(&overlay.cost_per_query, &said.cost_per_query),
+            default_query: maybe(&overlay.default_query, &said.default_query),
+            context_schema: said.context_schema.clone(),
+        }
+    }
+
+    /// What is known before the component has spoken.
+    pub(super) fn from_overlay(id: &AgentId, overlay: &Overlay) -> Self {
+        Self {
+            name: overlay.name.clone().unwrap_or_else(|| id.to_string()).into(),
+            description: overlay.description.clone().unwrap_or_default(),
+            category: overlay.category.clone().unwrap_or_default(),
+            version: "".into(),
+            triggers: overlay.triggers.clone().unwrap_or_default(),
+            examples: overlay.examples.clone().unwrap_or_default(),
+            model: overlay.model.clone().map(Into::into),
+            cost_per_query: overlay.cost_per_query.clone(),
+            default_query: overlay.default_query.clone(),
+            context_schema: None,
+        }
+    }
+
+    /// The router's view of it.
+    pub(super) fn routed(&self, id: &AgentId) -> stockade_router::Agent {
+        stockade_router::Agent {
+            id: id.to_string(),
+            name: self.name.to_string(),
+            description: self.description.clone(),
+            triggers: self.triggers.clone(),
+            category: self.category.clone(),
+            examples: self.examples.clone(),
+        }
+    }
+}
+
+/// One version of an agent, ready to run. A call holds it until it ends.
+pub struct AgentVersion {
+    /// Whose version this is.
+    pub id: AgentId,
+    /// Counts up with every version that goes live.
+    pub generation: u64,
+    /// The SHA-256 of the component.
+    pub digest: Digest,
+    /// What clients see.
+    pub card: Arc<Card>,
+    /// What one call may spend.
+    pub limits: Limits,
+    /// The gated capabilities that it imports, and whether each is granted.
+    pub capabilities: BTreeMap<&'static str, bool>,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
+    /// Whether it exports `health`.
+    pub exports_health: bool,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    /// The code.
+    pub component: Arc<LinkedComponent>,
+    /// What it may reach.
+    pub rights: Arc<AgentRights>,
+    /// Calls that may run at once, where the agent says.
+    pub max_concurrent: Option<u32>,
+    /// Calls that may wait, where the agent says.
+    pub queue: Option<u32>,
+    pub(super) context_schema: Option<Arc<jsonschema::Validator>>,
+}
+
+impl AgentVersion {
+    /// Checks a task's context against the agent's schema, if it has one.
+    ///
+    /// # Errors
+    /// What does not fit, and where.
+    pub fn check_context(&self, context: Option<&str>) -> Result<(), String> {
+        let Some(schema) = &self.context_schema else { return Ok(()) };
+        let value = match context {
+            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
+            None => serde_json::Value::Null,
+        };
+        schema.validate(&value).map_err(|error| {
+            let place = error.instance_path().to_string();
+            if place.is_empty() { error.to_string() } else { format!("at `{place}`: {error}") }
+        })
+    }
+}

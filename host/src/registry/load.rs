@@ -1,0 +1,176 @@
+//! From a file to a version that can serve: read, compile, check, describe.
+//!
+//! Shares what agents have in common: one component is loaded once however many agents it
+//! serves, and describes itself once for each memory limit.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::agent::{AgentVersion, Card};
+use crate::capabilities::AgentRights;
+use crate::config::AgentConfig;
+use crate::domain::{AgentStatus, Clock, Digest};
+use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError};
+
+/// Why an agent has no new version. Each message says what to change.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadFailure {
+    /// There is no such file.
+    #[error("{path} is not there; build the plugin (`stockade build`), or correct `component`")]
+    Missing {
+        /// The component's file.
+        path: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The component's file.
+        path: String,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The component is refused.
+    #[error("{path}: {reason}")]
+    Refused {
+        /// The component's file.
+        path: String,
+        /// What is wrong with it.
+        reason: LoadError,
+    },
+    /// The component does not describe itself.
+    #[error("{path}: {reason}")]
+    Undescribed {
+        /// The component's file.
+        path: String,
+        /// What is wrong with it.
+        reason: DescribeError,
+    },
+    /// The host is stopping.
+    #[error("loading was interrupted; the host is stopping")]
+    Interrupted,
+}
+
+impl LoadFailure {
+    /// The status of an agent that has nothing else to serve.
+    pub fn status(&self) -> AgentStatus {
+        match self {
+            Self::Missing { .. } => AgentStatus::Missing,
+            Self::Unreadable { .. }
+            | Self::Refused { .. }
+            | Self::Undescribed { .. }
+            | Self::Interrupted => AgentStatus::Failed,
+        }
+    }
+}
+
+/// A component, and what it said of itself under each memory limit that was tried.
+pub(super) struct Prepared {
+    component: Arc<LinkedComponent>,
+    described: Mutex<HashMap<u64, Arc<Description>>>,
+}
+
+/// Loads components; remembers those that are in use.
+pub(super) struct Loader {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    in_use: Mutex<HashMap<Digest, Weak<Prepared>>>,
+}
+
+impl Loader {
+    pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
+        Self { engine, clock, in_use: Mutex::default() }
+    }
+
+    /// Reads and links the component in `path`.
+    pub(super) async fn component(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
+        let shown = || path.display().to_string();
+        let bytes: Arc<[u8]> = match tokio::fs::read(path).await {
+            Ok(bytes) => bytes.into(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LoadFailure::Missing { path: shown() });
+            }
+            Err(error) => {
+                return Err(LoadFailure::Unreadable { path: shown(), reason: error.to_string() });
+            }
+        };
+        let digest = Digest::of(&bytes);
+        if let Some(prepared) = self.in_use.lock().get(&digest).and_then(Weak::upgrade) {
+            return Ok(prepared);
+        }
+        let refused = |reason| LoadFailure::Refused { path: shown(), reason };
+        let component = Arc::new(self.engine.load(bytes).await.map_err(refused)?);
+        let prepared = Arc::new(Prepared { component, described: Mutex::default() });
+        let mut in_use = self.in_use.lock();
+        in_use.retain(|_, known| known.strong_count() > 0);
+        in_use.insert(digest, Arc::downgrade(&prepared));
+        Ok(prepared)
+    }
+
+    /// Makes a version of the agent that `config` describes.
+    pub(super) async fn agent(
+        &self,
+        config: &AgentConfig,
+        prepared: &Arc<Prepared>,
+        generation: u64,
+    ) -> Result<AgentVersion, LoadFailure> {
+        let component = prepared.component.clone();
+        let said = self.describe(config, prepared).await?;
+        let card = Card::new(&said, &config.overlay);
+        // The engine has checked that the schema is one.
+        let context_schema = card.context_schema.as_ref();
+        let context_schema =
+            context_schema.and_then(|schema| jsonschema::validator_for(schema).ok()).map(Arc::new);
+        let capabilities = component
+            .capabilities()
+            .iter()
+            .map(|name| (*name, config.grants.0.get(*name) == Some(&true)))
+            .collect();
+        let rights = AgentRights {
+            id: config.id.clone(),
+            grants: config.grants.clone(),
+            config: config.config.clone(),
+        };
+        Ok(AgentVersion {
+            id: config.id.clone(),
+            generation,
+            digest: component.digest(),
+            card: Arc::new(card),
+            limits: config.limits,
+            capabilities,
+            imports: component.imports().to_vec(),
+            exports_health: component.exports_health(),
+            loaded_at: self.clock.now(),
+            component,
+            rights: Arc::new(rights),
+            max_concurrent: config.max_concurrent,
+            queue: config.queue,
+            context_schema,
+        })
+    }
+
+    async fn describe(
+        &self,
+        config: &AgentConfig,
+        prepared: &Arc<Prepared>,
+    ) -> Result<Arc<Description>, LoadFailure> {
+        let memory = config.limits.memory;
+        let known = prepared.described.lock().get(&memory).cloned();
+        if let Some(said) = known {
+            return Ok(said);
+        }
+        let component = prepared.component.clone();
+        let (engine, id, limits) = (self.engine.clone(), config.id.clone(), config.limits);
+        let describe = async move { engine.describe(component, &id, &limits).await };
+        let path = || config.component.display().to_string();
+        let said = match self.engine.spawn(describe).await {
+            Some(Ok(said)) => Arc::new(said),
+            Some(Err(reason)) => return Err(LoadFailure::Undescribed { path: path(), reason }),
+            None => return Err(LoadFailure::Interrupted),
+        };
+        prepared.described.lock().insert(memory, said.clone());
+        Ok(said)
+    }
+}

@@ -1,0 +1,142 @@
+//! The registry: which agents there are, and which code serves each.
+//!
+//! Owns the one [`Snapshot`] behind one `ArcSwap`. Every change builds the next snapshot
+//! completely and swaps once; a load that fails changes nothing but the agent's report.
+//! It never serves a client's task.
+
+mod agent;
+mod load;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+pub use agent::{AgentVersion, Card};
+pub use load::LoadFailure;
+pub use snapshot::{AgentEntry, LoadReport, Snapshot};
+
+use crate::config::AgentConfig;
+use crate::domain::{AgentId, AgentStatus, Clock};
+use crate::engine::Engine;
+use load::Loader;
+
+/// Loads that are published together at the most: a batch costs one snapshot.
+const PUBLISH_BATCH: usize = 1024;
+
+/// A handle to the registry; cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    current: ArcSwap<Snapshot>,
+    loader: Loader,
+    clock: Arc<dyn Clock>,
+    /// Held by whoever builds the next snapshot, so that none is lost.
+    publishing: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// A registry without agents.
+    pub fn new(
+        engine: Arc<Engine>,
+        router: stockade_router::Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let current = ArcSwap::from_pointee(Snapshot::empty(router));
+        let loader = Loader::new(engine, clock.clone());
+        let publishing = tokio::sync::Mutex::default();
+        Self { inner: Arc::new(Inner { current, loader, clock, publishing }) }
+    }
+
+    /// What serves now. Hold it no longer than a decision takes; a call holds its
+    /// [`AgentVersion`] instead.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.current.load_full()
+    }
+
+    /// Loads these agents side by side, publishing each as it is ready or has failed; returns
+    /// when the last one is. Until then they are `loading`.
+    pub async fn load_all(&self, agents: impl IntoIterator<Item = Arc<AgentConfig>>) {
+        let now = self.inner.clock.now();
+        let mut groups: BTreeMap<PathBuf, Vec<Arc<AgentConfig>>> = BTreeMap::new();
+        let mut loading = Vec::new();
+        for config in agents {
+            loading.push(AgentEntry::loading(&config, now));
+            groups.entry(config.component.clone()).or_default().push(config);
+        }
+        self.publish(loading).await;
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        for (path, configs) in groups {
+            let (registry, sender) = (self.clone(), sender.clone());
+            tokio::spawn(async move {
+                registry.load_group(path, configs, &sender).await;
+            });
+        }
+        drop(sender);
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, PUBLISH_BATCH).await > 0 {
+            self.publish(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Loads the agents that share one component's file. The channel is bounded by their number.
+    async fn load_group(
+        &self,
+        path: PathBuf,
+        configs: Vec<Arc<AgentConfig>>,
+        done: &mpsc::UnboundedSender<AgentEntry>,
+    ) {
+        let component = self.inner.loader.component(&path).await;
+        for config in configs {
+            let loaded = match &component {
+                Ok(component) => self.inner.loader.agent(&config, component, 1).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            let now = self.inner.clock.now();
+            let entry = match loaded {
+                Ok(version) => {
+                    tracing::info!(agent = %config.id, version = %version.card.version, digest = %version.digest, "agent is active");
+                    for (capability, granted) in &version.capabilities {
+                        if !granted {
+                            tracing::warn!(agent = %config.id, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{}.grants] {capability} = true`", config.id);
+                        }
+                    }
+                    AgentEntry::active(&config, Arc::new(version), now)
+                }
+                Err(failure) => {
+                    tracing::error!(agent = %config.id, component = %path.display(), "agent was not loaded: {failure}");
+                    AgentEntry::failed(&config, &failure, now)
+                }
+            };
+            // The receiver is gone only when the host stops loading altogether.
+            let _ = done.send(entry);
+        }
+    }
+
+    /// Builds the next snapshot from these entries and swaps once.
+    async fn publish(&self, entries: Vec<AgentEntry>) {
+        let _turn = self.inner.publishing.lock().await;
+        let next = self.snapshot().with(entries);
+        self.inner.current.store(Arc::new(next));
+    }
+
+    /// How many agents stand where.
+    pub fn counts(&self) -> BTreeMap<AgentStatus, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.snapshot().agents() {
+            *counts.entry(entry.status).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The version of `id` that serves now, if one does.
+    pub fn version(&self, id: &AgentId) -> Option<Arc<AgentVersion>> {
+        self.inner.current.load().agent(id.as_str())?.version.clone()
+    }
+}
