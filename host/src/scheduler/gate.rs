@@ -1,0 +1,310 @@
+//! Permits: so many calls run at once, over all agents and of each; so many wait, so long.
+//!
+//! One lock, held for a few instructions. A permit is given back as it is dropped, and that
+//! wakes the next waiter there and then; nobody polls.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::fairness::Rotation;
+use crate::domain::{AgentId, Principal};
+
+/// How many calls of an agent may run and wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) running: u32,
+    pub(super) queued: u32,
+}
+
+/// Why there is no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// No place in the queue.
+    QueueFull,
+    /// Not within the time one waits.
+    TooLong,
+}
+
+/// The permits of the whole host.
+pub(super) struct Gate {
+    limit: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: u32,
+    agents: HashMap<AgentId, Lane>,
+    waiting: Rotation<AgentId>,
+    tickets: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    running: u32,
+    limit: u32,
+    queue: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    ticket: u64,
+    go: oneshot::Sender<()>,
+}
+
+impl Gate {
+    /// A gate for at most `limit` calls at once.
+    pub(super) fn new(limit: u32) -> Arc<Self> {
+        Arc::new(Self { limit: limit.max(1), state: Mutex::default() })
+    }
+
+    /// Gets a permit for a call of `agent`, waiting for it at most `patience`.
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        agent: &AgentId,
+        _principal: &Principal,
+        room: Room,
+        patience: Duration,
+    ) -> Result<Permit, Refused> {
+        let mut place = match self.enter(agent, room)? {
+            Entered::Permit(permit) => return Ok(permit),
+            Entered::Queued(place) => place,
+        };
+        match tokio::time::timeout(patience, &mut place.go).await {
+            Ok(Ok(())) => Ok(place.into_permit()),
+            // The gate outlives its waiters, so a closed channel is no different from a timeout.
+            Ok(Err(_)) | Err(_) => Err(Refused::TooLong),
+        }
+    }
+
+    fn enter(self: &Arc<Self>, agent: &AgentId, room: Room) -> Result<Entered, Refused> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let lane = match state.agents.get_mut(agent.as_str()) {
+            Some(lane) => lane,
+            None => state.agents.entry(agent.clone()).or_default(),
+        };
+        let raised = room.running > lane.limit;
+        lane.limit = room.running.max(1);
+        if state.running < self.limit && lane.running < lane.limit && lane.queue.is_empty() {
+            state.running += 1;
+            lane.running += 1;
+            return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone() }));
+        }
+        if lane.queue.len() >= room.queued as usize {
+            return Err(Refused::QueueFull);
+        }
+        state.tickets += 1;
+        let (sender, go) = oneshot::channel();
+        if lane.queue.is_empty() {
+            state.waiting.join(agent.clone());
+        }
+        lane.queue.push_back(Waiter { ticket: state.tickets, go: sender });
+        let place =
+            Place { gate: self.clone(), agent: agent.clone(), ticket: state.tickets, go, done: false };
+        if raised {
+            state.wake(self.limit);
+        }
+        Ok(Entered::Queued(place))
+    }
+
+    /// How many calls of `agent` run and wait now.
+    pub(super) fn occupancy(&self, agent: &AgentId) -> (u32, u32) {
+        let state = self.state.lock();
+        let lane = state.agents.get(agent.as_str());
+        lane.map_or((0, 0), |lane| (lane.running, lane.queue.len() as u32))
+    }
+
+    fn release(&self, agent: &AgentId) {
+        let mut state = self.state.lock();
+        state.running -= 1;
+        if let Some(lane) = state.agents.get_mut(agent.as_str()) {
+            lane.running -= 1;
+        }
+        state.wake(self.limit);
+    }
+
+    fn give_up(&self, agent: &AgentId, ticket: u64) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if let Some(lane) = state.agents.get_mut(agent.as_str()) {
+            let had = !lane.queue.is_empty();
+            lane.queue.retain(|waiter| waiter.ticket != ticket);
+            if had && lane.queue.is_empty() {
+                state.waiting.leave(agent);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Hands free permits to waiters, lane after lane.
+    fn wake(&mut self, limit: u32) {
+        while self.running < limit {
+            let agents = &self.agents;
+            let free = |agent: &AgentId| {
+                agents.get(agent.as_str()).is_some_and(|lane| lane.running < lane.limit)
+            };
+            let Some(agent) = self.waiting.next(free) else { return };
+            let Some(lane) = self.agents.get_mut(agent.as_str()) else { return };
+            let waiter = lane.queue.pop_front();
+            if lane.queue.is_empty() {
+                self.waiting.leave(&agent);
+            }
+            // A waiter whose receiver is gone has given up; its place is removed either way.
+            if waiter.is_some_and(|waiter| waiter.go.send(()).is_ok()) {
+                lane.running += 1;
+                self.running += 1;
+            }
+        }
+    }
+}
+
+enum Entered {
+    Permit(Permit),
+    Queued(Place),
+}
+
+/// A place in a queue. Dropping it gives the place up, or the permit that had just come.
+struct Place {
+    gate: Arc<Gate>,
+    agent: AgentId,
+    ticket: u64,
+    go: oneshot::Receiver<()>,
+    done: bool,
+}
+
+impl Place {
+    fn into_permit(mut self) -> Permit {
+        self.done = true;
+        Permit { gate: self.gate.clone(), agent: self.agent.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.go.close();
+        match self.go.try_recv() {
+            Ok(()) => self.gate.release(&self.agent),
+            Err(_) => self.gate.give_up(&self.agent, self.ticket),
+        }
+    }
+}
+
+/// The right to run one call; given back as it is dropped.
+pub(super) struct Permit {
+    gate: Arc<Gate>,
+    agent: AgentId,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.release(&self.agent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn agent(name: &str) -> AgentId {
+        AgentId::parse(name).expect("id")
+    }
+
+    async fn acquire(gate: &Arc<Gate>, name: &str, room: (u32, u32), patience: Duration) -> Result<Permit, Refused> {
+        let room = Room { running: room.0, queued: room.1 };
+        gate.acquire(&agent(name), &Principal::operator("test"), room, patience).await
+    }
+
+    #[tokio::test]
+    async fn limits_hold_for_all_and_for_each() {
+        let gate = Gate::new(3);
+        let first = acquire(&gate, "a", (2, 0), LONG).await;
+        let second = acquire(&gate, "a", (2, 0), LONG).await;
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(acquire(&gate, "a", (2, 0), LONG).await.err(), Some(Refused::QueueFull));
+        let third = acquire(&gate, "b", (2, 0), LONG).await;
+        assert!(third.is_ok());
+        assert_eq!(acquire(&gate, "c", (2, 0), LONG).await.err(), Some(Refused::QueueFull));
+        drop(first);
+        assert!(acquire(&gate, "c", (2, 0), LONG).await.is_ok());
+        assert_eq!(gate.occupancy(&agent("a")), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_with_a_permit_or_with_the_patience() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "a", (1, 5), LONG).await;
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { acquire(&gate, "a", (1, 5), LONG).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(gate.occupancy(&agent("a")), (1, 1));
+        let impatient = acquire(&gate, "a", (1, 5), Duration::from_millis(5)).await;
+        assert_eq!(impatient.err(), Some(Refused::TooLong));
+        assert_eq!(gate.occupancy(&agent("a")), (1, 1));
+        drop(held);
+        assert_eq!(waiting.await.expect("task"), Ok(()));
+        assert_eq!(gate.occupancy(&agent("a")), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_leaves_takes_nothing_along() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "a", (1, 5), LONG).await;
+        for _ in 0..3 {
+            let waiting = tokio::spawn({
+                let gate = gate.clone();
+                async move { acquire(&gate, "a", (1, 5), LONG).await.map(drop) }
+            });
+            tokio::task::yield_now().await;
+            waiting.abort();
+            let _ = waiting.await;
+        }
+        assert_eq!(gate.occupancy(&agent("a")), (1, 0));
+        drop(held);
+        assert!(acquire(&gate, "b", (1, 0), LONG).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_permit_on_its_way_to_one_who_left_is_not_lost() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "a", (1, 5), LONG).await;
+        let mut waiting = Box::pin(acquire(&gate, "a", (1, 5), LONG));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(held);
+        drop(waiting);
+        assert!(acquire(&gate, "a", (1, 0), LONG).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_busy_agent_does_not_starve_another() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "busy", (9, 9), LONG).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for name in ["busy", "busy", "busy", "calm"] {
+            let (gate, order) = (gate.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                let permit = acquire(&gate, name, (9, 9), LONG).await;
+                order.lock().push(name);
+                drop(permit);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        for task in tasks {
+            task.await.expect("task");
+        }
+        assert_eq!(*order.lock(), ["busy", "calm", "busy", "busy"]);
+    }
+}

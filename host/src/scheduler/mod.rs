@@ -1,0 +1,358 @@
+//! The scheduler: who may run what, when, and what it cost.
+//!
+//! Every task passes [`Scheduler::submit`] with the [`Principal`] that asks: existence and
+//! scope, a bounded wait for a permit, the newest version, the guest on its own threads, the
+//! receipt. It reads registry snapshots and knows neither HTTP nor files.
+
+mod fairness;
+mod flight;
+mod gate;
+mod stats;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use stockade_router::Verdict;
+
+use crate::config::SchedulerConfig;
+use crate::domain::{
+    AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task,
+    TaskText,
+};
+use crate::engine::Engine;
+use crate::registry::{AgentEntry, AgentVersion, Registry};
+use flight::{Flight, Landed};
+use gate::{Gate, Permit, Refused, Room};
+pub use stats::AgentLoad;
+use stats::Stats;
+
+/// Runs tasks. A handle, cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    engine: Arc<Engine>,
+    gate: Arc<Gate>,
+    stats: Stats,
+    config: SchedulerConfig,
+    draining: AtomicBool,
+}
+
+/// A task for one agent.
+pub struct Submission {
+    /// Who asks.
+    pub principal: Arc<Principal>,
+    /// The agent, as the client wrote it.
+    pub agent: String,
+    /// What is asked; without it, the agent's default query.
+    pub query: Option<TaskText>,
+    /// JSON text that goes along.
+    pub context: Option<Box<str>>,
+    /// The request that this belongs to.
+    pub request_id: RequestId,
+}
+
+/// How a submission ended.
+pub struct Completion {
+    /// Which code it was for; `None` where the caller may not know.
+    pub agent: Option<Served>,
+    /// The answer, or why there is none.
+    pub result: Result<Reply, Failure>,
+    /// What it spent.
+    pub receipt: Receipt,
+    /// The capabilities that were refused.
+    pub denials: Vec<Denial>,
+    /// From acceptance to the end.
+    pub elapsed: Duration,
+}
+
+/// The code that a submission was for.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The agent.
+    pub id: AgentId,
+    /// Its name for people.
+    pub name: Arc<str>,
+    /// The version of its code.
+    pub version: Arc<str>,
+    /// Which of its versions, counting up.
+    pub generation: u64,
+    /// The SHA-256 of its component.
+    pub digest: Digest,
+    /// The language model it says it uses.
+    pub model: Option<Arc<str>>,
+}
+
+impl From<&AgentVersion> for Served {
+    fn from(version: &AgentVersion) -> Self {
+        Self {
+            id: version.id.clone(),
+            name: version.card.name.clone(),
+            version: version.card.version.clone(),
+            generation: version.generation,
+            digest: version.digest,
+            model: version.card.model.clone(),
+        }
+    }
+}
+
+/// What the router decided for a caller.
+pub struct Routing {
+    /// Whether an agent was picked.
+    pub verdict: Verdict,
+    /// The candidates, best first.
+    pub ranked: Vec<Candidate>,
+    /// Why, where that was asked.
+    pub explanation: Option<serde_json::Value>,
+}
+
+/// An agent that a task may be for.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The agent.
+    pub id: AgentId,
+    /// Its name for people.
+    pub name: Arc<str>,
+    /// 0 to 1: how sure the router is.
+    pub confidence: f64,
+    /// The words that counted, as their author wrote them.
+    pub matched_keywords: Vec<String>,
+}
+
+/// Whether the router should say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Explain {
+    /// With reasons.
+    Yes,
+    /// The decision alone.
+    No,
+}
+
+impl From<bool> for Explain {
+    fn from(explain: bool) -> Self {
+        if explain { Self::Yes } else { Self::No }
+    }
+}
+
+impl Scheduler {
+    /// A scheduler over what `registry` serves.
+    pub fn new(registry: Registry, engine: Arc<Engine>, config: &SchedulerConfig) -> Self {
+        let gate = Gate::new(config.max_concurrent);
+        let draining = AtomicBool::new(false);
+        let stats = Stats::default();
+        let config = config.clone();
+        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining }) }
+    }
+
+    /// Runs a task and waits for its end. Dropping the future cancels it: its place in the
+    /// queue, or its permit and its sandbox, become free.
+    pub async fn submit(&self, submission: Submission) -> Completion {
+        let accepted = Instant::now();
+        match self.inner.admit(&submission, accepted).await {
+            Ok(admitted) => self.inner.fly(submission, admitted, accepted).await,
+            Err(Turned { agent, failure }) => {
+                let elapsed = accepted.elapsed();
+                let receipt = Receipt {
+                    queue_ms: elapsed.as_secs_f64() * 1e3,
+                    ..Receipt::default()
+                };
+                if let Some(served) = &agent {
+                    self.inner.stats.of(&served.id).turned_away(failure.code());
+                }
+                tracing::info!(
+                    request = %submission.request_id,
+                    key = %submission.principal.key_id,
+                    agent = submission.agent,
+                    code = failure.code(),
+                    "task turned away"
+                );
+                Completion { agent, result: Err(failure), receipt, denials: Vec::new(), elapsed }
+            }
+        }
+    }
+
+    /// Decides which of the agents that `principal` may call a task is for.
+    pub fn route(&self, principal: &Principal, task: &TaskText, explain: impl Into<Explain>) -> Routing {
+        let snapshot = self.inner.registry.snapshot();
+        let candidates = snapshot.candidates(&principal.agent_scope);
+        let router = snapshot.router();
+        let decision = router.decide(task.as_str(), &candidates);
+        let explanation = (explain.into() == Explain::Yes)
+            .then(|| serde_json::to_value(router.explain(task.as_str(), &candidates)).ok())
+            .flatten();
+        let named = |choice: stockade_router::Choice| {
+            let entry = snapshot.agent(&choice.agent)?;
+            Some(Candidate {
+                id: entry.id.clone(),
+                name: entry.card.name.clone(),
+                confidence: choice.confidence,
+                matched_keywords: choice.matched_keywords,
+            })
+        };
+        let ranked = decision.ranked.into_iter().filter_map(named).collect();
+        Routing { verdict: decision.verdict, ranked, explanation }
+    }
+
+    /// What `agent` is doing now and has done since the start.
+    pub fn load_of(&self, agent: &AgentId) -> AgentLoad {
+        let (running, queued) = self.inner.gate.occupancy(agent);
+        self.inner.stats.load(agent, running, queued)
+    }
+
+    /// From now on new tasks are turned away; those that run go on.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new tasks are turned away.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+}
+
+/// A task that may run now.
+struct Admitted {
+    version: Arc<AgentVersion>,
+    query: TaskText,
+    permit: Permit,
+    deadline: Instant,
+}
+
+/// A task that may not.
+struct Turned {
+    agent: Option<Served>,
+    failure: Failure,
+}
+
+impl Inner {
+    async fn admit(
+        &self,
+        submission: &Submission,
+        accepted: Instant,
+    ) -> Result<Admitted, Turned> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Turned { agent: None, failure: Failure::Draining });
+        }
+        let entry = self.find(submission)?;
+        let version = serving(&entry)?;
+        let turned = |failure, version: &AgentVersion| Turned {
+            agent: Some(Served::from(version)),
+            failure,
+        };
+        let limit = version.limits.timeout;
+        let deadline = accepted + limit;
+        let room = Room {
+            running: version.max_concurrent.unwrap_or(self.config.agent_concurrent),
+            queued: version.queue.unwrap_or(self.config.agent_queue),
+        };
+        let patience = self.config.queue_timeout.min(limit);
+        let permit = match self.gate.acquire(&version.id, &submission.principal, room, patience).await {
+            Ok(permit) => permit,
+            Err(refused) => {
+                let overloaded = |reason| Failure::Overloaded {
+                    agent: version.id.to_string(),
+                    reason,
+                    retry_after: Duration::from_secs(1),
+                };
+                let failure = match refused {
+                    Refused::QueueFull => overloaded("its queue is full"),
+                    Refused::TooLong if limit <= self.config.queue_timeout => {
+                        Failure::DeadlineExceeded { limit, queued: true }
+                    }
+                    Refused::TooLong => overloaded("it waited too long in the queue"),
+                };
+                return Err(turned(failure, &version));
+            }
+        };
+        // A reload may have gone by while it waited: the newest version serves it.
+        let entry = self.find(submission)?;
+        let version = serving(&entry)?;
+        let query = match &submission.query {
+            Some(query) => query.clone(),
+            None => {
+                let default = version.card.default_query.as_deref();
+                let missing = || turned(Failure::QueryRequired(version.id.to_string()), &version);
+                default.and_then(|query| TaskText::parse(query).ok()).ok_or_else(missing)?
+            }
+        };
+        version
+            .check_context(submission.context.as_deref())
+            .map_err(|reason| turned(Failure::InvalidContext(reason), &version))?;
+        Ok(Admitted { version, query, permit, deadline })
+    }
+
+    /// The agent that is asked for, if the caller may know of it.
+    fn find(&self, submission: &Submission) -> Result<Arc<AgentEntry>, Turned> {
+        let scope = &submission.principal.agent_scope;
+        let name = &submission.agent;
+        let failure = match self.registry.snapshot().agent(name) {
+            Some(entry) if scope.allows(&entry.id, &entry.card.category) => {
+                return Ok(entry.clone());
+            }
+            // Whether it exists is not told to who may not call it.
+            _ if scope.is_all() => Failure::AgentNotFound(name.clone()),
+            None if AgentId::parse(name).is_ok_and(|id| scope.allows(&id, "")) => {
+                Failure::AgentNotFound(name.clone())
+            }
+            _ => Failure::Forbidden(name.clone()),
+        };
+        Err(Turned { agent: None, failure })
+    }
+
+    async fn fly(
+        &self,
+        submission: Submission,
+        admitted: Admitted,
+        accepted: Instant,
+    ) -> Completion {
+        let Admitted { version, query, permit, deadline } = admitted;
+        let served = Served::from(&*version);
+        let task = Task {
+            query,
+            context: submission.context,
+            request_id: submission.request_id.clone(),
+            time_left: deadline.saturating_duration_since(Instant::now()),
+        };
+        let flight = Flight {
+            engine: self.engine.clone(),
+            stats: self.stats.of(&version.id),
+            caller: submission.principal.capability_scope.clone(),
+            key: submission.principal.key_id.clone(),
+            queued: accepted.elapsed(),
+            version,
+            _permit: permit,
+        };
+        let landed = self.engine.spawn(flight.run(task)).await;
+        let Landed { result, receipt, denials } = landed.unwrap_or_else(Landed::cut_off);
+        Completion { agent: Some(served), result, receipt, denials, elapsed: accepted.elapsed() }
+    }
+}
+
+/// The version that serves for `entry`, or why none does.
+fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
+    if let Some(version) = &entry.version {
+        return Ok(version.clone());
+    }
+    let reason = match entry.status {
+        AgentStatus::Loading => "it is being loaded",
+        AgentStatus::PendingApproval => "its component waits for the operator's approval",
+        AgentStatus::Failed => "its component could not be loaded",
+        AgentStatus::Missing => "its component is not there",
+        AgentStatus::Active | AgentStatus::Stopped => "it is stopped",
+    };
+    let agent = entry.id.to_string();
+    let failure = Failure::AgentUnavailable { agent, reason: reason.to_owned() };
+    let served = Served {
+        id: entry.id.clone(),
+        name: entry.card.name.clone(),
+        version: entry.card.version.clone(),
+        generation: 0,
+        digest: Digest::from_bytes([0; 32]),
+        model: None,
+    };
+    Err(Turned { agent: Some(served), failure })
+}

@@ -1,0 +1,110 @@
+//! Counters of each agent since the start. Emitted for every end of a call, cancels included.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::domain::{AgentId, Denial, Receipt};
+
+/// What an agent is doing now and has done since the start.
+#[derive(Debug, Clone, Default)]
+pub struct AgentLoad {
+    /// Calls that run.
+    pub running: u32,
+    /// Calls that wait.
+    pub queued: u32,
+    /// Calls that began, ever.
+    pub calls: u64,
+    /// Those that ended without an answer, and calls that were turned away.
+    pub errors: u64,
+    /// Fuel that its calls burnt.
+    pub fuel: u64,
+    /// The code of the last such end.
+    pub last_error: Option<&'static str>,
+    /// The capabilities that it was refused, each once.
+    pub denials: Vec<Denial>,
+}
+
+/// The most distinct denials that are remembered of an agent.
+const MAX_DENIALS: usize = 32;
+
+/// One agent's counters.
+#[derive(Debug, Default)]
+pub(super) struct AgentStats {
+    calls: AtomicU64,
+    errors: AtomicU64,
+    fuel: AtomicU64,
+    rare: Mutex<Rare>,
+}
+
+/// What changes seldom.
+#[derive(Debug, Default)]
+struct Rare {
+    last_error: Option<&'static str>,
+    denials: Vec<Denial>,
+}
+
+impl AgentStats {
+    /// A call begins.
+    pub(super) fn began(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call ended with this code.
+    pub(super) fn ended(&self, code: &'static str, receipt: &Receipt, denials: &[Denial]) {
+        self.fuel.fetch_add(receipt.fuel, Ordering::Relaxed);
+        if code != "ok" {
+            self.turned_away(code);
+        }
+        if !denials.is_empty() {
+            let mut rare = self.rare.lock();
+            for denial in denials {
+                if rare.denials.len() < MAX_DENIALS && !rare.denials.contains(denial) {
+                    rare.denials.push(denial.clone());
+                }
+            }
+        }
+    }
+
+    /// A task did not get to run, or failed.
+    pub(super) fn turned_away(&self, code: &'static str) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.rare.lock().last_error = Some(code);
+    }
+}
+
+/// All agents' counters.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    agents: RwLock<HashMap<AgentId, Arc<AgentStats>>>,
+}
+
+impl Stats {
+    /// The counters of `agent`.
+    pub(super) fn of(&self, agent: &AgentId) -> Arc<AgentStats> {
+        if let Some(stats) = self.agents.read().get(agent.as_str()) {
+            return stats.clone();
+        }
+        self.agents.write().entry(agent.clone()).or_default().clone()
+    }
+
+    /// What they say, with what the gate knows.
+    pub(super) fn load(&self, agent: &AgentId, running: u32, queued: u32) -> AgentLoad {
+        let agents = self.agents.read();
+        let Some(stats) = agents.get(agent.as_str()) else {
+            return AgentLoad { running, queued, ..AgentLoad::default() };
+        };
+        let rare = stats.rare.lock();
+        AgentLoad {
+            running,
+            queued,
+            calls: stats.calls.load(Ordering::Relaxed),
+            errors: stats.errors.load(Ordering::Relaxed),
+            fuel: stats.fuel.load(Ordering::Relaxed),
+            last_error: rare.last_error,
+            denials: rare.denials.clone(),
+        }
+    }
+}
