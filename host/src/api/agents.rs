@@ -1,0 +1,277 @@
+//! The agents as clients see them: the list, one in full, and how each does.
+//!
+//! Reads one registry snapshot an answer, and shows only what the caller's key may call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{Uri, header};
+use serde::Serialize;
+
+use super::call;
+use super::caller::Caller;
+use super::error::ApiError;
+use super::page::{self, Page};
+use super::{Api, answer};
+use crate::config::Limits;
+use crate::domain::{AgentId, AgentStatus, Denial, Digest, Failure};
+use crate::registry::{AgentEntry, LoadReport};
+use crate::scheduler::AgentLoad;
+
+/// An agent in the list.
+#[derive(Serialize)]
+struct ListedAgent<'a> {
+    id: &'a AgentId,
+    name: &'a str,
+    description: &'a str,
+    /// `active`, `loading`, `pending_approval`, `failed`, `stopped` or `missing`.
+    status: AgentStatus,
+    category: &'a str,
+    /// Words and phrases that lead to it.
+    triggers: &'a [String],
+    /// The language model behind it; `null` if it states none.
+    model: Option<&'a str>,
+    /// Money as text, such as `$0.001`; `null` if it states none.
+    cost_per_query: Option<&'a str>,
+    /// The version that it states.
+    version: &'a str,
+}
+
+impl<'a> From<&'a AgentEntry> for ListedAgent<'a> {
+    fn from(entry: &'a AgentEntry) -> Self {
+        let card = &*entry.card;
+        Self {
+            id: &entry.id,
+            name: &card.name,
+            description: &card.description,
+            status: entry.status,
+            category: &card.category,
+            triggers: &card.triggers,
+            model: card.model.as_deref(),
+            cost_per_query: card.cost_per_query.as_deref(),
+            version: &card.version,
+        }
+    }
+}
+
+/// One agent in full. What belongs to a serving version is `null` while none serves.
+#[derive(Serialize)]
+struct AgentInFull<'a> {
+    #[serde(flatten)]
+    listed: ListedAgent<'a>,
+    /// Tasks that it can do.
+    examples: &'a [String],
+    /// What it is asked where a call brings no query.
+    default_query: Option<&'a str>,
+    /// What its `context` must satisfy: a JSON schema.
+    context_schema: Option<&'a serde_json::Value>,
+    /// The operator's words for it.
+    tags: &'a [String],
+    /// Grows with each version that goes live.
+    generation: Option<u64>,
+    /// The SHA-256 of the component that serves.
+    digest: Option<Digest>,
+    /// When that version went live.
+    #[serde(serialize_with = "maybe_time")]
+    loaded_at: Option<SystemTime>,
+    /// What one call may spend.
+    limits: Option<LimitsShown>,
+    /// The gated capabilities that it imports, and whether each is granted.
+    grants: Option<&'a BTreeMap<&'static str, bool>>,
+    /// Every interface that its component imports.
+    imports: Option<&'a [String]>,
+    /// Whether it can be asked how it does.
+    exports_health: Option<bool>,
+    /// Capabilities that it was refused since the host started, with what would allow them.
+    denials: &'a [Denial],
+    /// How the last attempt to load it ended.
+    last_reload: Reload<'a>,
+    #[serde(flatten)]
+    load: LoadShown<'a>,
+}
+
+/// What one call may spend.
+#[derive(Serialize)]
+struct LimitsShown {
+    fuel: u64,
+    timeout_ms: f64,
+    memory_bytes: u64,
+    output_bytes: u64,
+    host_calls: u64,
+    host_bytes: u64,
+    handles: u32,
+    log_bytes: u64,
+}
+
+impl From<&Limits> for LimitsShown {
+    fn from(limits: &Limits) -> Self {
+        let Limits { fuel, timeout, memory, output, host_calls, host_bytes, handles, log } = *limits;
+        Self {
+            fuel,
+            timeout_ms: answer::millis(timeout),
+            memory_bytes: memory,
+            output_bytes: output,
+            host_calls,
+            host_bytes,
+            handles,
+            log_bytes: log,
+        }
+    }
+}
+
+/// How the last attempt to load an agent ended.
+#[derive(Serialize)]
+struct Reload<'a> {
+    #[serde(serialize_with = "answer::time")]
+    at: SystemTime,
+    ok: bool,
+    /// What failed, where, and the remedy; `null` if nothing did.
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a LoadReport> for Reload<'a> {
+    fn from(report: &'a LoadReport) -> Self {
+        let error = report.outcome.as_ref().err().map(String::as_str);
+        Self { at: report.at, ok: error.is_none(), error }
+    }
+}
+
+/// How an agent does.
+#[derive(Serialize)]
+struct StatusShown<'a> {
+    id: &'a AgentId,
+    name: &'a str,
+    status: AgentStatus,
+    /// `null` while no version serves.
+    generation: Option<u64>,
+    #[serde(flatten)]
+    load: LoadShown<'a>,
+    /// When it was last found alive; `null` if it never was asked.
+    last_heartbeat: Option<SystemTime>,
+}
+
+/// An agent's calls, now and since the host started.
+#[derive(Serialize)]
+struct LoadShown<'a> {
+    running: u32,
+    queued: u32,
+    calls: u64,
+    errors: u64,
+    /// The code of the last call that failed.
+    last_error: Option<&'a str>,
+}
+
+impl<'a> From<&'a AgentLoad> for LoadShown<'a> {
+    fn from(load: &'a AgentLoad) -> Self {
+        Self {
+            running: load.running,
+            queued: load.queued,
+            calls: load.calls,
+            errors: load.errors,
+            last_error: load.last_error,
+        }
+    }
+}
+
+/// `GET /orchestrator/agents`
+pub(super) async fn list(State(api): State<Api>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
+    answer_page(&api, &caller, &uri, |entries| {
+        let listed: Vec<_> = entries.iter().map(|entry| ListedAgent::from(&***entry)).collect();
+        answer::ok(&listed)
+    })
+}
+
+/// `GET /api/agents/status` and `GET /agents/status`
+pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
+    answer_page(&api, &caller, &uri, |entries| {
+        let loads: Vec<_> = entries.iter().map(|entry| api.scheduler.load_of(&entry.id)).collect();
+        let shown: Vec<_> = entries
+            .iter()
+            .zip(&loads)
+            .map(|(entry, load)| StatusShown {
+                id: &entry.id,
+                name: &entry.card.name,
+                status: entry.status,
+                generation: entry.version.as_ref().map(|version| version.generation),
+                load: LoadShown::from(load),
+                last_heartbeat: None,
+            })
+            .collect();
+        answer::ok(&shown)
+    })
+}
+
+/// Answers a piece of the list of agents that the caller may call.
+fn answer_page(
+    api: &Api,
+    caller: &Caller,
+    uri: &Uri,
+    write: impl FnOnce(&[&Arc<AgentEntry>]) -> Result<Response, ApiError>,
+) -> Result<Response, ApiError> {
+    let page = Page::of(uri)?;
+    let snapshot = api.registry.snapshot();
+    let category = page.category.as_deref();
+    let wanted = snapshot.agents().filter(|entry| {
+        category.is_none_or(|category| category == entry.card.category)
+            && caller.may_call(&entry.id, &entry.card.category)
+    });
+    let (entries, next) = page.take(wanted, |entry| entry.id.as_str());
+    let mut response = write(&entries)?;
+    if let Some(link) = next.and_then(|next| page::link(uri, &next)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// `GET /orchestrator/agents/{id}`
+pub(super) async fn one(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    // A path that is not text names no agent.
+    let Ok(Path(id)) = id else {
+        return Err(ApiError::call(Failure::AgentNotFound("?".to_owned()), None));
+    };
+    let id = call::agent_id(&id)?;
+    caller.request.note_agent(&id);
+    let snapshot = api.registry.snapshot();
+    let entry = snapshot.agent(id.as_str());
+    // The same word for what is outside the key's scope and what is not there at all.
+    if !caller.may_call(&id, entry.map_or("", |entry| &entry.card.category)) {
+        return Err(ApiError::call(Failure::Forbidden(id.to_string()), Some(&id)));
+    }
+    let Some(entry) = entry else {
+        return Err(ApiError::call(Failure::AgentNotFound(id.to_string()), Some(&id)));
+    };
+    let load = api.scheduler.load_of(&id);
+    let version = entry.version.as_deref();
+    answer::ok(&AgentInFull {
+        listed: ListedAgent::from(&**entry),
+        examples: &entry.card.examples,
+        default_query: entry.card.default_query.as_deref(),
+        context_schema: entry.card.context_schema.as_ref(),
+        tags: &entry.tags,
+        generation: version.map(|version| version.generation),
+        digest: version.map(|version| version.digest),
+        loaded_at: version.map(|version| version.loaded_at),
+        limits: version.map(|version| LimitsShown::from(&version.limits)),
+        grants: version.map(|version| &version.capabilities),
+        imports: version.map(|version| version.imports.as_slice()),
+        exports_health: version.map(|version| version.exports_health),
+        denials: &load.denials,
+        last_reload: Reload::from(&entry.last_load),
+        load: LoadShown::from(&load),
+    })
+}
+
+fn maybe_time<S: serde::Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => answer::time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,130 @@
+//! Many tasks at once: `POST /orchestrator/batch`.
+//!
+//! Items run side by side and are answered in their order. Each is a request of its own to limits,
+//! deadlines and queues, under the batch's id with the item's number; what is wrong with one item
+//! is that item's failure, not the batch's.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::call::{self, Call};
+use super::caller::Caller;
+use super::error::ApiError;
+use super::smart::choose;
+use super::{Api, answer, body};
+use crate::domain::RequestId;
+
+/// An item that is an object: a task to route, or an agent with a query.
+#[derive(Deserialize)]
+struct BatchItem {
+    /// What is to be done; the router finds the agent, unless `agent` is given.
+    #[serde(default)]
+    task: Option<String>,
+    /// The agent's id.
+    #[serde(default)]
+    agent: Option<String>,
+    /// What to ask `agent`.
+    #[serde(default)]
+    query: Option<String>,
+    /// What belongs to it: any JSON.
+    #[serde(default)]
+    context: Option<Box<RawValue>>,
+}
+
+/// `POST /orchestrator/batch`
+pub(super) async fn batch(
+    State(api): State<Api>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = body::read(&api, request).await?;
+    let items: Vec<&RawValue> = {
+        let server = api.server.load();
+        let items: Vec<&RawValue> = body::parse_list(&server, &body)?;
+        if items.len() > server.max_batch as usize {
+            return Err(ApiError::InvalidRequest {
+                field: None,
+                message: format!(
+                    "the batch has {} items: at most {} are allowed",
+                    items.len(),
+                    server.max_batch
+                ),
+            });
+        }
+        items
+    };
+    let answers = items.iter().enumerate().map(|(index, item)| {
+        let id = item_id(&caller.request.id, index, &api);
+        run_item(&api, &caller, item.get(), id)
+    });
+    let answers: Vec<Vec<u8>> = join_all(answers).await.into_iter().collect::<Result<_, ApiError>>()?;
+    let mut json = Vec::with_capacity(2 + answers.iter().map(|one| one.len() + 1).sum::<usize>());
+    json.push(b'[');
+    json.extend(answers.join(&b','));
+    json.push(b']');
+    Ok(answer::response(StatusCode::OK, json))
+}
+
+/// Runs an item; its failure is its answer.
+async fn run_item(api: &Api, caller: &Caller, item: &str, id: RequestId) -> Result<Vec<u8>, ApiError> {
+    let answered = AssertUnwindSafe(async {
+        let call = read_item(api, caller, item, id.clone())?;
+        call::run(api, caller, call).await
+    });
+    // What breaks in one item breaks that item alone.
+    let answered = answered.catch_unwind().await;
+    answered.unwrap_or_else(|panic| Err(ApiError::panicked(&*panic))).or_else(|error| {
+        if let Some(internal) = error.internal() {
+            tracing::warn!(
+                request_id = id.as_str(),
+                agent = error.agent(),
+                internal,
+                "an item of a batch failed"
+            );
+        }
+        error.item(caller.request.path(), id.as_str())
+    })
+}
+
+fn read_item(api: &Api, caller: &Caller, item: &str, request_id: RequestId) -> Result<Call, ApiError> {
+    let started = Instant::now();
+    let item = match item.as_bytes().first() {
+        Some(b'"') => {
+            let task: String = body::part(item.as_bytes())?;
+            BatchItem { task: Some(task), agent: None, query: None, context: None }
+        }
+        Some(b'{') => body::part(item.as_bytes())?,
+        _ => {
+            return Err(ApiError::InvalidRequest {
+                field: None,
+                message: "an item must be a text or an object with `task`, or `agent` and `query`".to_owned(),
+            });
+        }
+    };
+    let context = item.context;
+    let Some(agent) = item.agent else {
+        let task = item.task.ok_or_else(|| ApiError::field("task", "is required, or `agent` and `query`"))?;
+        let task = call::text("task", &task)?;
+        return choose(api, caller, task, context, request_id, started);
+    };
+    let query = match (&item.query, &item.task) {
+        (Some(query), _) => call::text("query", query)?,
+        (None, Some(task)) => call::text("task", task)?,
+        (None, None) => return Err(ApiError::field("query", "is required with `agent`")),
+    };
+    let agent = call::agent_id(&agent)?;
+    Ok(Call { agent, query: Some(query), context, request_id, routed: None, started })
+}
+
+/// The batch's id with the item's number; an id of its own where that grows too long.
+fn item_id(batch: &RequestId, index: usize, api: &Api) -> RequestId {
+    RequestId::from_client(&format!("{batch}.{index}")).unwrap_or_else(|| (api.request_ids)())
+}

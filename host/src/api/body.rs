@@ -1,0 +1,283 @@
+//! Request bodies: read under a size, a time and a depth, then parsed into a typed request.
+//!
+//! Owns nothing. What is wrong with a body is said with its place: a line and column where it is
+//! not JSON, a field where it is the wrong JSON.
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Api;
+use super::error::ApiError;
+use crate::config::ServerConfig;
+
+/// What is shown of a parser's message, which can quote the input, in bytes.
+const MESSAGE_SHOWN: usize = 300;
+
+/// Reads the whole body; empty if there is none.
+pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let (limit, time) = {
+        let server = api.server.load();
+        (server.max_body, server.body_timeout)
+    };
+    if !is_json(&parts.headers) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    // What the head announces is refused before any of it is read.
+    if body.size_hint().lower() > limit {
+        return Err(ApiError::BodyTooLarge { limit });
+    }
+    match tokio::time::timeout(time, collect(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => {
+            Err(ApiError::MalformedJson(format!("the body did not arrive within {} ms", time.as_millis())))
+        }
+    }
+}
+
+/// One frame is the usual body, and is not copied.
+async fn collect(mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::MalformedJson("the body ended early".to_owned()))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let size = first.len() + rest.len() + data.len();
+        if size as u64 > limit {
+            return Err(ApiError::BodyTooLarge { limit });
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+/// JSON by its own word, or without a word; in UTF-8 and not compressed.
+fn is_json(headers: &HeaderMap) -> bool {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|how| how != "identity") {
+        return false;
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    json && parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let value = value.trim().trim_matches('"');
+            value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
+        }
+        _ => true,
+    })
+}
+
+/// Parses a body that is one object.
+pub(super) fn parse_object<'de, T: Deserialize<'de>>(
+    server: &ServerConfig,
+    body: &'de [u8],
+) -> Result<T, ApiError> {
+    parse(server, body, b'{', "an object")
+}
+
+/// Parses a body that is a list.
+pub(super) fn parse_list<'de, T: Deserialize<'de>>(
+    server: &ServerConfig,
+    body: &'de [u8],
+) -> Result<T, ApiError> {
+    parse(server, body, b'[', "a list")
+}
+
+fn parse<'de, T: Deserialize<'de>>(
+    server: &ServerConfig,
+    body: &'de [u8],
+    opening: u8,
+    kind: &str,
+) -> Result<T, ApiError> {
+    let max = server.max_json_depth;
+    if is_deeper(body, max) {
+        return Err(ApiError::InvalidRequest {
+            field: None,
+            message: format!("the body is nested more than {max} levels deep"),
+        });
+    }
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        None => Err(ApiError::MalformedJson(format!("the body is empty: send {kind} as JSON"))),
+        Some(byte) if *byte == opening => part(body),
+        Some(_) => {
+            serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+            Err(ApiError::InvalidRequest { field: None, message: format!("the body must be {kind}") })
+        }
+    }
+}
+
+/// Parses JSON that is known to be of the right kind and depth.
+pub(super) fn part<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(json).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => wrong_field::<T>(json, &error),
+        serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof
+        | serde_json::error::Category::Io => malformed(&error),
+    })
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::MalformedJson(format!("the body is not JSON: {}", shown(&error.to_string())))
+}
+
+/// Parses once more, this time keeping track of the place.
+fn wrong_field<'de, T: Deserialize<'de>>(json: &'de [u8], error: &serde_json::Error) -> ApiError {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let path = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => ".".to_owned(),
+        Err(error) => error.path().to_string(),
+    };
+    let text = error.to_string();
+    if path != "." && !path.starts_with('?') {
+        return ApiError::field(shown(&path), format_args!("is wrong: {}", shown(&text)));
+    }
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(field) => ApiError::field(field, "is required"),
+        None => ApiError::InvalidRequest { field: None, message: shown(&text).to_owned() },
+    }
+}
+
+fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MESSAGE_SHOWN)).unwrap_or(text)
+}
+
+/// Whether lists and objects are nested more than `max` deep.
+fn is_deeper(json: &[u8], max: u32) -> bool {
+    // Each level takes a byte: most bodies are shorter than the limit or nearly flat.
+    if json.len() <= max as usize {
+        return false;
+    }
+    let mut depth = 0_u32;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > max {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    false
+}
+
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Sample {
+        #[expect(dead_code, reason = "only parsed")]
+        task: String,
+    }
+
+    #[test]
+    fn depth_ignores_what_stands_in_strings() {
+        assert!(!is_deeper(br#"{"a": ["b"]}"#, 2));
+        assert!(is_deeper(br#"{"a": [["b"]]}"#, 2));
+        assert!(!is_deeper(br#"{"a": "[[[[\"[[[["}"#, 1));
+        assert!(!is_deeper(b"[][][][][]", 1));
+        assert!(is_deeper(&[b'['; 1_000_000], 64));
+        assert!(!is_deeper(b"\"\\", 1));
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let field = |json: &[u8]| match part::<Sample>(json) {
+            Err(ApiError::InvalidRequest { field, message }) => (field, message),
+            other => panic!("{other:?}"),
+        };
+        let (name, message) = field(br#"{"task": 5}"#);
+        assert_eq!(name.as_deref(), Some("task"));
+        assert!(message.contains("`task`") && message.contains("integer"), "{message}");
+        assert_eq!(field(b"{}").0.as_deref(), Some("task"));
+        let long = format!(r#"{{"task": ["{}"]}}"#, "x".repeat(10_000));
+        assert!(field(long.as_bytes()).1.len() < 1_000);
+    }
+
+    #[test]
+    fn what_is_not_json_is_located() {
+        match part::<Sample>(b"{\n  \"task\": }") {
+            Err(ApiError::MalformedJson(message)) => {
+                assert!(message.contains("line 2 column 11"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn media_types() {
+        let is = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(value));
+            is_json(&headers)
+        };
+        assert!(is_json(&HeaderMap::new()));
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/problem+json",
+            "application/json;charset=\"utf-8\"",
+            "application/json; x",
+        ] {
+            assert!(is(good), "{good}");
+        }
+        for bad in [
+            "text/plain",
+            "text/json",
+            "application/jsonp",
+            "application/json; charset=latin1",
+            "",
+            "multipart/form-data; boundary=x",
+        ] {
+            assert!(!is(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! One call, whichever path asked for it: submitted to the scheduler, then written as an answer.
+//!
+//! Shared by execute, smart-execute, batch and the agents' own paths. Owns nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Api;
+use super::answer;
+use super::caller::Caller;
+use super::error::ApiError;
+use super::route::RankedAgent;
+use crate::domain::{AgentId, Denial, Digest, Failure, Receipt, RequestId, TaskText};
+use crate::scheduler::{Candidate, Completion, Submission};
+
+/// What is shown of a text that should have been an agent's id, in characters.
+const ID_SHOWN: usize = 80;
+/// How many alternatives an answer lists.
+pub(super) const ALTERNATIVES: usize = 10;
+
+/// A call, checked as far as the API can.
+pub(super) struct Call {
+    pub(super) agent: AgentId,
+    pub(super) query: Option<TaskText>,
+    pub(super) context: Option<Box<RawValue>>,
+    pub(super) request_id: RequestId,
+    pub(super) routed: Option<Routed>,
+    pub(super) started: Instant,
+}
+
+/// How the router came to the agent: the choice first, then who else was near.
+pub(super) struct Routed {
+    pub(super) ranked: Vec<Candidate>,
+    pub(super) close: Close,
+}
+
+/// Whether the choice was a close one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Close {
+    /// No.
+    Clear,
+    /// Yes: the answer says so, with the alternatives.
+    Ambiguous,
+}
+
+/// Runs the call and writes its answer.
+pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Vec<u8>, ApiError> {
+    let Call { agent, query, context, request_id, routed, started } = call;
+    let completion = api
+        .scheduler
+        .submit(Submission {
+            principal: Arc::clone(&caller.principal),
+            agent: agent.as_str().to_owned(),
+            query,
+            context: context.map(Into::into),
+            request_id: request_id.clone(),
+        })
+        .await;
+    write(completion, &agent, routed.as_ref(), &request_id, started)
+}
+
+/// Reads an agent's id as a client wrote it. What cannot be one is an agent that does not exist.
+pub(super) fn agent_id(text: &str) -> Result<AgentId, ApiError> {
+    AgentId::parse(text).map_err(|_| {
+        let shown: String = text.chars().take(ID_SHOWN).collect();
+        ApiError::Call { agent: Some(shown.as_str().into()), failure: Failure::AgentNotFound(shown) }
+    })
+}
+
+/// Checks a task's text; `field` is what the client calls it.
+pub(super) fn text(field: &str, text: &str) -> Result<TaskText, ApiError> {
+    TaskText::parse(text).map_err(|error| ApiError::field(field, error))
+}
+
+fn write(
+    completion: Completion,
+    agent: &AgentId,
+    routed: Option<&Routed>,
+    request_id: &RequestId,
+    started: Instant,
+) -> Result<Vec<u8>, ApiError> {
+    let broken = |internal: String| ApiError::call(Failure::Internal { internal }, Some(agent));
+    let reply = completion.result.map_err(|failure| ApiError::call(failure, Some(agent)))?;
+    let served =
+        completion.agent.ok_or_else(|| broken("a reply without the agent that gave it".to_owned()))?;
+    let data = reply
+        .data
+        .as_deref()
+        .map(serde_json::from_str::<&RawValue>)
+        .transpose()
+        .map_err(|error| broken(format!("the reply's data was not JSON: {error}")))?;
+    let best = routed.and_then(|routed| routed.ranked.first());
+    let ambiguous = routed.filter(|routed| routed.close == Close::Ambiguous);
+    answer::to_bytes(&Answer {
+        success: true,
+        agent: &served.id,
+        agent_name: &served.name,
+        confidence: best.map(|best| answer::confidence(best.confidence)),
+        matched_keywords: best.map(|best| best.matched_keywords.as_slice()),
+        ambiguous: ambiguous.map(|_| true),
+        alternatives: ambiguous
+            .map(|routed| routed.ranked.iter().skip(1).take(ALTERNATIVES).map(RankedAgent::from).collect()),
+        response: &reply.response,
+        data,
+        model: reply.model.as_deref().or(served.model.as_deref()),
+        execution_time_ms: answer::millis(started.elapsed()),
+        receipt: answer::receipt(completion.receipt),
+        agent_version: &served.version,
+        agent_generation: served.generation,
+        agent_digest: served.digest,
+        denials: &completion.denials,
+        request_id,
+    })
+}
+
+/// A call's answer.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// `true`: failures say `false`.
+    success: bool,
+    /// The id of the agent that answered.
+    agent: &'a AgentId,
+    /// Its name.
+    agent_name: &'a str,
+    /// How sure the router was, 0 to 1; only where it chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<f64>,
+    /// The words that led to the agent; only where the router chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched_keywords: Option<&'a [String]>,
+    /// `true` where another agent was nearly as good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ambiguous: Option<bool>,
+    /// The others, best first; only with `ambiguous`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alternatives: Option<Vec<RankedAgent<'a>>>,
+    /// The agent's words.
+    response: &'a str,
+    /// The agent's data, if it gave any: any JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    /// The language model that answered, or that the agent's card names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    /// Milliseconds from the request to its answer, at most three decimals.
+    execution_time_ms: f64,
+    /// What the call spent.
+    receipt: Receipt,
+    /// The version that the agent states.
+    agent_version: &'a str,
+    /// Which of the agent's generations answered.
+    agent_generation: u64,
+    /// The SHA-256 of the component that answered.
+    agent_digest: Digest,
+    /// The capabilities that were refused on the way, with what would allow them.
+    #[serde(skip_serializing_if = "no_denials")]
+    denials: &'a [Denial],
+    /// The request's id.
+    request_id: &'a RequestId,
+}
+
+fn no_denials(denials: &&[Denial]) -> bool {
+    denials.is_empty()
+}

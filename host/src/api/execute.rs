@@ -1,0 +1,107 @@
+//! Calls to an agent by name: `POST /orchestrator/execute` and `POST /api/agents/{id}/execute`.
+
+use std::borrow::Cow;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::call::{self, Call};
+use super::caller::Caller;
+use super::error::ApiError;
+use super::{Api, answer, body};
+use crate::domain::Failure;
+
+/// The body of `POST /orchestrator/execute`.
+#[derive(Deserialize)]
+struct ExecuteRequest<'a> {
+    /// The agent's id.
+    #[serde(borrow)]
+    agent: Cow<'a, str>,
+    /// What to ask: 1 to 5,000 characters.
+    #[serde(borrow)]
+    query: Cow<'a, str>,
+    /// What belongs to it: any JSON.
+    #[serde(default)]
+    context: Option<Box<RawValue>>,
+}
+
+/// The body of `POST /api/agents/{id}/execute`; all of it may be absent.
+#[derive(Default, Deserialize)]
+struct AgentExecuteRequest {
+    /// What to ask; the agent's default query without it.
+    #[serde(default)]
+    query: Option<String>,
+    /// Another name for `query`, which goes first.
+    #[serde(default)]
+    task: Option<String>,
+    /// What belongs to it: any JSON.
+    #[serde(default)]
+    context: Option<Box<RawValue>>,
+}
+
+/// `POST /orchestrator/execute`
+pub(super) async fn execute(
+    State(api): State<Api>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = body::read(&api, request).await?;
+    let asked: ExecuteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
+    let query = call::text("query", &asked.query)?;
+    let call = Call {
+        agent: call::agent_id(&asked.agent)?,
+        query: Some(query),
+        context: asked.context,
+        request_id: caller.request.id.clone(),
+        routed: None,
+        started: caller.request.started,
+    };
+    // The body has said all it had to: a call that waits should not hold it.
+    drop(body);
+    answer_call(&api, &caller, call).await
+}
+
+/// `POST /api/agents/{id}/execute`
+pub(super) async fn execute_agent(
+    State(api): State<Api>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    // A path that is not text names no agent.
+    let Ok(Path(id)) = id else {
+        return Err(ApiError::call(Failure::AgentNotFound("?".to_owned()), None));
+    };
+    let agent = call::agent_id(&id)?;
+    let body = body::read(&api, request).await?;
+    let asked = if body.is_empty() {
+        AgentExecuteRequest::default()
+    } else {
+        body::parse_object(&api.server.load(), &body)?
+    };
+    let query = match (&asked.query, &asked.task) {
+        (Some(query), _) => Some(call::text("query", query)?),
+        (None, Some(task)) => Some(call::text("task", task)?),
+        (None, None) => None,
+    };
+    let call = Call {
+        agent,
+        query,
+        context: asked.context,
+        request_id: caller.request.id.clone(),
+        routed: None,
+        started: caller.request.started,
+    };
+    drop(body);
+    answer_call(&api, &caller, call).await
+}
+
+async fn answer_call(api: &Api, caller: &Caller, call: Call) -> Result<Response, ApiError> {
+    caller.request.note_agent(&call.agent);
+    let json = call::run(api, caller, call).await?;
+    Ok(answer::response(StatusCode::OK, json))
+}

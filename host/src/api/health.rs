@@ -1,0 +1,51 @@
+//! Whether the host lives and is ready: open to all, so it names no agent.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::{Api, answer};
+use crate::shutdown::Stage;
+
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+/// Whether tasks should be sent here.
+#[derive(Serialize)]
+struct Readiness {
+    /// All checks are.
+    ready: bool,
+    checks: [Check; 2],
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+}
+
+/// `GET /healthz`, `/liveness`, `/health`
+pub(super) async fn alive() -> Result<Response, ApiError> {
+    answer::ok(&Alive { status: "healthy" })
+}
+
+/// `GET /readyz`, `/readiness`: 503 until every configured agent is loaded or has been reported as
+/// failed, and again while the host shuts down.
+pub(super) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
+    let serving = api.shutdown.stage() == Stage::Serving && !api.scheduler.is_draining();
+    let checks = [
+        Check { name: "agents", ok: api.registry.snapshot().settled() },
+        Check { name: "accepting", ok: serving },
+    ];
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = answer::json(status, &Readiness { ready, checks })?;
+    if !ready {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    Ok(response)
+}
