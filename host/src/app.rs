@@ -1,0 +1,249 @@
+//! The composition root: the only file that knows every room.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+
+use crate::api::{self, Api, Ended, Handles};
+use crate::auth::{self, AdminKey, Authenticator, Secret};
+use crate::capabilities::Services;
+use crate::config::{AgentConfig, AuthConfig, Config};
+use crate::domain::{AgentId, Clock, RequestId, SystemClock};
+use crate::engine::{Engine, EngineError};
+use crate::registry::Registry;
+use crate::scheduler::Scheduler;
+use crate::shutdown::{self, Shutdown, Stage};
+
+/// How long guests have to be dropped once nobody waits for them any more.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// Why the host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine could not be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {path}: {reason}; set `data_dir` in [server] to one that this user can write")]
+    DataDir {
+        /// The folder.
+        path: String,
+        /// The operating system's words.
+        reason: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {reason}; stop what listens there, or choose another address with `--listen`")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// The operating system's words.
+        reason: std::io::Error,
+    },
+    /// Keys and address do not go together.
+    #[error(transparent)]
+    Refused(#[from] auth::Refusal),
+    /// The host's own key cannot be had.
+    #[error(transparent)]
+    AdminKey(#[from] auth::AdminKeyError),
+    /// No key can be made.
+    #[error(transparent)]
+    Random(#[from] auth::RandomError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// A host without its HTTP side: agents and what runs them.
+pub struct Host {
+    /// Which agents there are.
+    pub registry: Registry,
+    /// What runs them.
+    pub scheduler: Scheduler,
+    /// What compiles and sandboxes them.
+    pub engine: Arc<Engine>,
+    config: Config,
+}
+
+impl Host {
+    /// Puts the rooms together. No agent is loaded yet.
+    ///
+    /// # Errors
+    /// If the engine or the data folder cannot be had.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let data_dir = config.server.data_dir.as_path();
+        make_private(data_dir)?;
+        let services = Arc::new(Services::default());
+        let runtime = tokio::runtime::Handle::current();
+        let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), services, runtime)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let router = stockade_router::Settings {
+            threshold: config.router.threshold,
+            margin: config.router.margin,
+            language: config.router.language,
+            ..stockade_router::Settings::default()
+        };
+        let registry = Registry::new(engine.clone(), router, clock);
+        let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
+        Ok(Self { registry, scheduler, engine, config })
+    }
+
+    /// The settings that it was made from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Loads every agent of agents.toml.
+    pub async fn load_all(&self) {
+        let began = Instant::now();
+        self.registry.load_all(self.config.agents.values().cloned().map(Arc::new)).await;
+        let agents = self.config.agents.len();
+        let failed = self.registry.snapshot().agents().filter(|entry| entry.version.is_none()).count();
+        tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
+    }
+
+    /// The HTTP interface without a network, for a command that asks it in-process: what
+    /// answers, and a key for everything.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn in_process(&self) -> Result<(axum::Router, Secret), StartError> {
+        let key = Secret::random()?;
+        let authenticator = Authenticator::new(&AuthConfig::default(), Some(&key));
+        Ok((api::router(self.api(authenticator, Shutdown::new())), key))
+    }
+
+    fn api(&self, authenticator: Authenticator, shutdown: Shutdown) -> Api {
+        Api::new(Handles {
+            registry: self.registry.clone(),
+            scheduler: self.scheduler.clone(),
+            authenticator: Arc::new(ArcSwap::from_pointee(authenticator)),
+            server: Arc::new(ArcSwap::from_pointee(self.config.server.clone())),
+            request_ids: random_request_ids(),
+            shutdown,
+            started: Instant::now(),
+        })
+    }
+
+    /// Loads one agent of agents.toml. `false` if it has none of this id.
+    pub async fn load_one(&self, id: &AgentId) -> bool {
+        let config: Option<AgentConfig> = self.config.agents.get(id).cloned();
+        let known = config.is_some();
+        self.registry.load_all(config.map(Arc::new)).await;
+        known
+    }
+}
+
+/// A host that listens.
+pub struct Server {
+    host: Host,
+    listener: TcpListener,
+    api: Api,
+    shutdown: Shutdown,
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// The host's own admin key, where no other is configured.
+    pub admin_key: Option<AdminKey>,
+}
+
+impl Server {
+    /// Binds the address and puts the rooms together; no agent is loaded and nothing answered
+    /// before [`Server::run`].
+    ///
+    /// # Errors
+    /// [`StartError`] says what to change.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let listen = config.server.listen;
+        make_private(&config.server.data_dir)?;
+        let startup = auth::startup(listen, &config.auth)?;
+        for warning in &startup.warnings {
+            tracing::warn!("{warning}");
+        }
+        let admin_key = match startup.needs_admin_key {
+            true => Some(auth::load_or_create(&config.server.data_dir)?),
+            false => None,
+        };
+        let secret = admin_key.as_ref().map(|key| &key.secret);
+        let authenticator = Authenticator::new(&config.auth, secret);
+        let bound = TcpListener::bind(listen).await.and_then(|l| Ok((l.local_addr()?, l)));
+        let (address, listener) = bound.map_err(|reason| StartError::Listen { listen, reason })?;
+        let host = Host::new(config)?;
+        let shutdown = Shutdown::new();
+        let api = host.api(authenticator, shutdown.clone());
+        Ok(Self { host, listener, api, shutdown, address, admin_key })
+    }
+
+    /// What ends [`Server::run`].
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Serves until a signal, or [`Server::shutdown`]. Requests are answered from the first
+    /// moment; `/readyz` says when every agent is loaded.
+    ///
+    /// # Errors
+    /// If signals cannot be caught.
+    pub async fn run(self) -> Result<Ended, StartError> {
+        let signals = shutdown::on_signals(self.shutdown.clone()).map_err(StartError::Signals)?;
+        let signals = tokio::spawn(signals);
+        let host = Arc::new(self.host);
+        let loading = tokio::spawn({
+            let host = host.clone();
+            async move { host.load_all().await }
+        });
+        let draining = tokio::spawn({
+            let (shutdown, scheduler) = (self.shutdown.clone(), host.scheduler.clone());
+            async move {
+                // Requests that were accepted go on; those of later moments are turned away
+                // only once nobody can be waiting for an answer that was promised.
+                shutdown.reached(Stage::Leaving).await;
+                scheduler.drain();
+            }
+        });
+        let ended = api::serve(self.listener, &self.api).await;
+        loading.abort();
+        signals.abort();
+        draining.abort();
+        host.scheduler.drain();
+        settle(&host).await;
+        Ok(ended)
+    }
+}
+
+/// Gives guests that nobody waits for a moment to be dropped.
+async fn settle(host: &Host) {
+    let until = Instant::now() + LAST_MOMENT;
+    let snapshot = host.registry.snapshot();
+    let busy = || snapshot.agents().any(|entry| host.scheduler.load_of(&entry.id).running > 0);
+    while busy() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Ids of 128 random bits; the operating system is asked once for many.
+fn random_request_ids() -> api::RequestIds {
+    let pool = parking_lot::Mutex::new(Vec::new());
+    Arc::new(move || {
+        let mut pool = pool.lock();
+        if pool.is_empty() {
+            let mut bytes = [0_u8; 4096];
+            if getrandom::fill(&mut bytes).is_err() {
+                // Ids need to differ, not to be secret.
+                let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                return RequestId::from_random(time.map_or(0, |time| time.as_nanos()));
+            }
+            pool.extend(bytes.as_chunks::<16>().0.iter().map(|bits| u128::from_le_bytes(*bits)));
+        }
+        RequestId::from_random(pool.pop().unwrap_or_default())
+    })
+}
+
+/// Makes the data folder, for this user alone.
+fn make_private(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|reason| StartError::DataDir { path: path.display().to_string(), reason })
+}

@@ -1,0 +1,87 @@
+//! `stockade call AGENT QUERY`: asks one agent and prints its answer.
+
+use anyhow::Context;
+use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{self, Needs, ServerArgs};
+use super::output::{self, Output};
+use super::{Exit, Global};
+
+/// Arguments of `stockade call`.
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The agent's id
+    agent: String,
+    /// What to ask; without it, the agent's default query
+    query: Vec<String>,
+    /// What to give along: JSON
+    #[arg(long, value_name = "JSON")]
+    context: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Runs it.
+pub(super) fn run(global: &Global, args: CallArgs) -> anyhow::Result<Exit> {
+    let _logging = global.quiet_logging();
+    let mut body = json!({});
+    if !args.query.is_empty() {
+        body["query"] = args.query.join(" ").into();
+    }
+    if let Some(context) = &args.context {
+        body["context"] = serde_json::from_str(context).context("`--context` is not JSON")?;
+    }
+    let path = format!("/api/agents/{}/execute", escape(&args.agent));
+    let needs = Needs::Agent(&args.agent);
+    let answer = match client::ask(global, &args.server, needs, Method::POST, &path, Some(&body))? {
+        Ok(answer) => answer,
+        Err(exit) => return Ok(exit),
+    };
+    let exit = answer.exit();
+    match global.output() {
+        Output::Json => global.output().json(&answer.body)?,
+        Output::Text if exit == Exit::Done => {
+            output::print(answer.body["response"].as_str().unwrap_or_default())?;
+            output::note(&footer(&answer.body));
+        }
+        Output::Text => output::note(&answer.failure()),
+    }
+    Ok(exit)
+}
+
+/// Which code answered, and what it cost.
+fn footer(body: &Value) -> String {
+    let receipt = &body["receipt"];
+    let denials = body["denials"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = format!(
+        "{} {} in {} ms: fuel {}, memory {} KiB",
+        body["agent"].as_str().unwrap_or_default(),
+        body["agent_version"].as_str().unwrap_or_default(),
+        body["execution_time_ms"],
+        receipt["fuel"],
+        receipt["peak_memory_bytes"].as_u64().unwrap_or(0) / 1024,
+    );
+    for denial in denials {
+        text.push_str(&format!(
+            "\nrefused: {}; to allow it add {}",
+            denial["capability"].as_str().unwrap_or_default(),
+            denial["key_to_add"].as_str().unwrap_or_default()
+        ));
+    }
+    text
+}
+
+/// Writes a text as one segment of a path.
+pub(super) fn escape(segment: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut escaped = String::new();
+    for byte in segment.bytes() {
+        match keep(byte) {
+            true => escaped.push(byte.into()),
+            false => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}

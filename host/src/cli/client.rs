@@ -1,0 +1,144 @@
+//! A way to the HTTP interface: of a host that runs elsewhere, or of one made for this command.
+//!
+//! Both give the same answers, so that every command is written once and `--json` prints what
+//! a client of the server would get.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use clap::Args;
+use http::{Method, Request, StatusCode, header};
+use serde_json::Value;
+use tower_service::Service;
+
+use super::{Exit, Global, runtime};
+use crate::app::Host;
+use crate::domain::AgentId;
+
+/// Which host a command asks.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Ask the host that serves at this address, such as http://127.0.0.1:8001, instead of
+    /// loading the agents of the settings file here
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The file that holds the key for it
+    #[arg(long, value_name = "FILE", requires = "server")]
+    key_file: Option<std::path::PathBuf>,
+}
+
+/// Which agents a command needs, where it loads them itself.
+pub(super) enum Needs<'a> {
+    /// All of them.
+    All,
+    /// This one.
+    Agent(&'a str),
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// How a command ends that only passes this answer on.
+    pub(super) fn exit(&self) -> Exit {
+        match (self.status.is_success(), self.body["code"].as_str()) {
+            (true, _) => Exit::Done,
+            (false, Some("no_agent_matched")) => Exit::NoMatch,
+            (false, _) => Exit::Failed,
+        }
+    }
+
+    /// The failure in words.
+    pub(super) fn failure(&self) -> String {
+        let code = self.body["code"].as_str().unwrap_or("no code");
+        let message = self.body["message"].as_str().unwrap_or("the server gave no message");
+        format!("error: {message} ({code})")
+    }
+}
+
+/// Sends one request to the host that `server` names. `Err(Exit)` if the settings are wrong.
+pub(super) fn ask(
+    global: &Global,
+    server: &ServerArgs,
+    needs: Needs<'_>,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Result<Answer, Exit>> {
+    match &server.server {
+        Some(url) => remote(url, server, method, path, body).map(Ok),
+        None => local(global, needs, method, path, body),
+    }
+}
+
+fn remote(
+    url: &str,
+    server: &ServerArgs,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Answer> {
+    if !url.starts_with("http://") {
+        bail!("`--server {url}`: give an address that begins with http://");
+    }
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(600)))
+        .build()
+        .into();
+    let url = format!("{}{path}", url.trim_end_matches('/'));
+    let mut request = Request::builder().method(method).uri(&url);
+    if let Some(file) = &server.key_file {
+        let key = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the key in {}", file.display()))?;
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.trim()));
+    }
+    request = request.header(header::CONTENT_TYPE, "application/json");
+    let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
+    let mut response = agent.run(request).with_context(|| format!("cannot reach {url}"))?;
+    let body = response.body_mut().read_json().context("the server did not answer in JSON")?;
+    Ok(Answer { status: response.status(), body })
+}
+
+fn local(
+    global: &Global,
+    needs: Needs<'_>,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Result<Answer, Exit>> {
+    let config = match global.load()? {
+        Ok(config) => config,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let runtime = runtime()?;
+    let answer = runtime.block_on(async {
+        let host = Host::new(config)?;
+        match needs {
+            Needs::All => host.load_all().await,
+            // An id that is none, or names nothing, gets the interface's own answer.
+            Needs::Agent(id) => {
+                if let Ok(id) = AgentId::parse(id) {
+                    host.load_one(&id).await;
+                }
+            }
+        }
+        let (mut router, key) = host.in_process()?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {}", key.expose()))
+            .body(Body::from(body.map(Value::to_string).unwrap_or_default()))?;
+        let response = Service::call(&mut router, request).await.unwrap_or_else(|error| match error {});
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
+        anyhow::Ok(Answer { status, body: serde_json::from_slice(&bytes)? })
+    })?;
+    Ok(Ok(answer))
+}

@@ -1,0 +1,161 @@
+//! The command line: one file a subcommand. Results go to standard output, all else to
+//! standard error.
+//!
+//! Arguments are parsed here and resolved in each command; no command knows another.
+
+mod agents;
+mod build;
+mod call;
+mod check;
+mod client;
+mod keys;
+mod output;
+mod route;
+mod serve;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, LoadError, LogFormat, ProcessEnvironment};
+use crate::telemetry::{self, Logging};
+use output::Output;
+
+/// How a command ended, as the process's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it did what was asked.
+    Done,
+    /// 1: what was asked failed: a task, a build, a check.
+    Failed,
+    /// 2: the command line, or the settings, are wrong; nothing was done.
+    Usage,
+    /// 3: no agent matches the task.
+    NoMatch,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoMatch => 3,
+        }
+    }
+}
+
+/// Runs other people's agents: sandboxed, metered, routed to, and served over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 what was asked failed; 2 the command line or the \
+    settings are wrong; 3 no agent matches the task.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The settings file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "agents.toml")]
+    config: PathBuf,
+    /// Say more in the log.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the plugins, then serve
+    Dev(serve::DevArgs),
+    /// Serve the agents of the settings file over HTTP
+    Serve(serve::ServeArgs),
+    /// Build plugin projects to components
+    Build(build::BuildArgs),
+    /// Check settings files and components, without serving
+    Check(check::CheckArgs),
+    /// Ask one agent
+    Call(call::CallArgs),
+    /// Show which agent a task is for
+    Route(route::RouteArgs),
+    /// List the agents and where they stand
+    Agents(agents::AgentsArgs),
+    /// Make keys for clients
+    Keys(keys::KeysArgs),
+}
+
+/// Runs the command that the process was started with.
+///
+/// # Errors
+/// What stopped it, with what to do about it.
+pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Dev(args) => serve::dev(&global, args),
+        Command::Serve(args) => serve::serve(&global, args),
+        Command::Build(args) => build::run(&global, &args),
+        Command::Check(args) => check::run(&global, &args),
+        Command::Call(args) => call::run(&global, args),
+        Command::Route(args) => route::run(&global, args),
+        Command::Agents(args) => agents::run(&global, &args),
+        Command::Keys(args) => {
+            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+            Ok(match keys::run(args, global.json, &mut out, &mut err)? {
+                0 => Exit::Done,
+                _ => Exit::Failed,
+            })
+        }
+    }
+}
+
+impl Global {
+    fn output(&self) -> Output {
+        if self.json { Output::Json } else { Output::Text }
+    }
+
+    /// Reads the settings file; its problems are shown here, all at once.
+    fn load(&self) -> anyhow::Result<Result<Config, Exit>> {
+        load(&self.config, self.output())
+    }
+
+    /// Logging for a command that answers and ends: only trouble is worth a line.
+    fn quiet_logging(&self) -> Option<Logging> {
+        let level = if self.verbose { tracing::Level::DEBUG } else { tracing::Level::ERROR };
+        telemetry::init(LogFormat::Text, level).ok()
+    }
+}
+
+fn load(path: &Path, output: Output) -> anyhow::Result<Result<Config, Exit>> {
+    match config::load(path, &ProcessEnvironment) {
+        Ok(config) => Ok(Ok(config)),
+        Err(error) => {
+            match output {
+                Output::Json => output.json(&problems(&error))?,
+                Output::Text => output::note(&error.to_string()),
+            }
+            Ok(Err(Exit::Usage))
+        }
+    }
+}
+
+/// What is wrong with a settings file, for programs.
+fn problems(error: &LoadError) -> serde_json::Value {
+    match error {
+        LoadError::Invalid(problems) => serde_json::json!(problems.problems),
+        other => serde_json::json!([{ "message": other.to_string() }]),
+    }
+}
+
+/// The threads of a command that works in-process.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

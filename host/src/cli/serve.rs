@@ -1,0 +1,118 @@
+//! `stockade serve` and `stockade dev`: run the host until a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::output::{self, Output};
+use super::{Exit, Global, build, runtime};
+use crate::api::Ended;
+use crate::app::Server;
+use crate::config::{Config, LogFormat};
+use crate::telemetry;
+
+/// Arguments of `stockade serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The address to listen on, instead of the settings' own
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The host's own folder, instead of the settings' own
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Let callers without a key in, on loopback only
+    #[arg(long)]
+    allow_anonymous: bool,
+}
+
+/// Arguments of `stockade dev`.
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    /// The plugin projects to build first; without any, `plugins` beside the settings file
+    #[arg(long, value_name = "PATH")]
+    plugins: Vec<PathBuf>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Serves.
+pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
+    let mut config = match global.load()? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    args.apply(&mut config);
+    let level = if global.verbose { tracing::Level::DEBUG } else { config.server.log_level };
+    let format = if global.json { LogFormat::Json } else { config.server.log_format };
+    let _logging = telemetry::init(format, level)?;
+    runtime()?.block_on(run(global, config))
+}
+
+/// Builds the plugins, then serves.
+pub(super) fn dev(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
+    let config = match global.load()? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    let mut projects = args.plugins;
+    if projects.is_empty() {
+        let beside = config.base_dir.join("plugins");
+        projects.extend(beside.is_dir().then_some(beside));
+    }
+    if !projects.is_empty() && build::build(&projects, Output::Text)?.is_none() {
+        return Ok(Exit::Failed);
+    }
+    serve(global, args.serve)
+}
+
+impl ServeArgs {
+    fn apply(self, config: &mut Config) {
+        if let Some(listen) = self.listen {
+            config.server.listen = listen;
+        }
+        if let Some(data_dir) = self.data_dir {
+            config.server.data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        }
+        config.auth.anonymous |= self.allow_anonymous;
+    }
+}
+
+async fn run(global: &Global, config: Config) -> anyhow::Result<Exit> {
+    let anonymous = config.auth.anonymous;
+    let server = Server::bind(config).await?;
+    let url = format!("http://{}", server.address);
+    if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
+        output::note(&format!(
+            "No key is configured, so an admin key was made; it is shown this once and kept in {}:\n  {}",
+            key.path.display(),
+            key.secret.expose()
+        ));
+    }
+    match global.output() {
+        Output::Json => global.output().json(&serde_json::json!({ "listening": url }))?,
+        Output::Text => {
+            let key = match &server.admin_key {
+                _ if anonymous => String::new(),
+                Some(key) => format!(" -H \"Authorization: Bearer $(cat {})\"", shown(&key.path)),
+                None => " -H \"Authorization: Bearer $KEY\"".to_owned(),
+            };
+            output::note(&format!(
+                "Serving on {url}\n  curl {url}/orchestrator/smart-execute{key} -H 'Content-Type: application/json' -d '{{\"task\": \"Check CPU usage on the server\"}}'"
+            ));
+        }
+    }
+    match server.run().await? {
+        Ended::Drained => Ok(Exit::Done),
+        Ended::Abandoned { requests } => {
+            output::note(&format!("left with {requests} requests unfinished"));
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+/// A path as it can be typed here.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
