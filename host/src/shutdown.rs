@@ -44,12 +44,7 @@ impl Shutdown {
     /// A host that serves.
     pub fn new() -> Self {
         let (stage, _) = watch::channel(Stage::Serving);
-        Self {
-            shared: Arc::new(Shared {
-                stage,
-                in_flight: AtomicUsize::new(0),
-            }),
-        }
+        Self { shared: Arc::new(Shared { stage, in_flight: AtomicUsize::new(0) }) }
     }
 
     /// Begins to drain. Does nothing where that has begun already.
@@ -86,9 +81,7 @@ impl Shutdown {
     /// Counts a request until the guard is dropped.
     pub fn enter(&self) -> InFlight {
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight {
-            shared: Arc::clone(&self.shared),
-        }
+        InFlight { shared: Arc::clone(&self.shared) }
     }
 
     /// Requests that are being answered.

@@ -25,11 +25,15 @@ use crate::scheduler::AgentLoad;
 /// An agent in the list.
 #[derive(Serialize)]
 struct ListedAgent<'a> {
+    /// What calls name it by.
     id: &'a AgentId,
+    /// What people call it.
     name: &'a str,
+    /// What it does.
     description: &'a str,
     /// `active`, `loading`, `pending_approval`, `failed`, `stopped` or `missing`.
     status: AgentStatus,
+    /// The kind of work it does: one word.
     category: &'a str,
     /// Words and phrases that lead to it.
     triggers: &'a [String],
@@ -61,6 +65,7 @@ impl<'a> From<&'a AgentEntry> for ListedAgent<'a> {
 /// One agent in full. What belongs to a serving version is `null` while none serves.
 #[derive(Serialize)]
 struct AgentInFull<'a> {
+    /// What the list says of it.
     #[serde(flatten)]
     listed: ListedAgent<'a>,
     /// Tasks that it can do.
@@ -90,6 +95,7 @@ struct AgentInFull<'a> {
     denials: &'a [Denial],
     /// How the last attempt to load it ended.
     last_reload: Reload<'a>,
+    /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
 }
@@ -97,13 +103,21 @@ struct AgentInFull<'a> {
 /// What one call may spend.
 #[derive(Serialize)]
 struct LimitsShown {
+    /// Units; about one a WebAssembly instruction.
     fuel: u64,
+    /// Milliseconds from acceptance to answer, the queue included.
     timeout_ms: f64,
+    /// All memories and tables of the instance together.
     memory_bytes: u64,
+    /// Response, data and model together.
     output_bytes: u64,
+    /// Calls into capabilities.
     host_calls: u64,
+    /// Bytes to and from capabilities.
     host_bytes: u64,
+    /// Resources held at once.
     handles: u32,
+    /// Bytes of log that are kept.
     log_bytes: u64,
 }
 
@@ -126,8 +140,10 @@ impl From<&Limits> for LimitsShown {
 /// How the last attempt to load an agent ended.
 #[derive(Serialize)]
 struct Reload<'a> {
+    /// When.
     #[serde(serialize_with = "answer::time")]
     at: SystemTime,
+    /// Whether that version serves now.
     ok: bool,
     /// What failed, where, and the remedy; `null` if nothing did.
     error: Option<&'a str>,
@@ -143,11 +159,15 @@ impl<'a> From<&'a LoadReport> for Reload<'a> {
 /// How an agent does.
 #[derive(Serialize)]
 struct StatusShown<'a> {
+    /// What calls name it by.
     id: &'a AgentId,
+    /// What people call it.
     name: &'a str,
+    /// As in the list.
     status: AgentStatus,
     /// `null` while no version serves.
     generation: Option<u64>,
+    /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
     /// When it was last found alive; `null` if it never was asked.
@@ -157,9 +177,13 @@ struct StatusShown<'a> {
 /// An agent's calls, now and since the host started.
 #[derive(Serialize)]
 struct LoadShown<'a> {
+    /// Calls that run now.
     running: u32,
+    /// Calls that wait now.
     queued: u32,
+    /// Calls that began.
     calls: u64,
+    /// Those that ended without an answer, and calls that were turned away.
     errors: u64,
     /// The code of the last call that failed.
     last_error: Option<&'a str>,

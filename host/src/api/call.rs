@@ -23,17 +23,25 @@ pub(super) const ALTERNATIVES: usize = 10;
 
 /// A call, checked as far as the API can.
 pub(super) struct Call {
+    /// Whom.
     pub(super) agent: AgentId,
+    /// What to ask; its default query without.
     pub(super) query: Option<TaskText>,
+    /// What belongs to it.
     pub(super) context: Option<Box<RawValue>>,
+    /// The request, or the batch's item.
     pub(super) request_id: RequestId,
+    /// How the agent was found, where the router found it.
     pub(super) routed: Option<Routed>,
+    /// When its time began.
     pub(super) started: Instant,
 }
 
 /// How the router came to the agent: the choice first, then who else was near.
 pub(super) struct Routed {
+    /// Best first.
     pub(super) ranked: Vec<Candidate>,
+    /// Whether another was nearly as good.
     pub(super) close: Close,
 }
 

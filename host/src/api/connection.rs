@@ -74,6 +74,7 @@ pub(super) async fn serve(
         activity: Arc::clone(&activity),
         api: api.clone(),
         instead: Vec::new(),
+        flushed: true,
         lingered: 0,
     });
     let service = service_fn({
@@ -238,6 +239,8 @@ struct Watched {
     api: Api,
     /// What is left of an answer of ours that goes out in place of hyper's.
     instead: Vec<u8>,
+    /// Whether everything that hyper had to write is written.
+    flushed: bool,
     /// Bytes read after the end.
     lingered: usize,
 }
@@ -279,7 +282,10 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.instead.is_empty() && unparsed::is_hypers_own(buf) {
+        // A handler's answer never begins while a head is read, nor behind unwritten bytes.
+        let begins = self.flushed && self.activity.phase() == HEAD;
+        self.flushed = false;
+        if begins && self.instead.is_empty() && unparsed::is_hypers_own(buf) {
             self.instead = unparsed::answer(&self.api);
         }
         if !self.instead.is_empty() {
@@ -298,6 +304,7 @@ impl AsyncWrite for Watched {
         if let [only] = bufs {
             return self.poll_write(cx, only);
         }
+        self.flushed = false;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.wrote(&written);
         written
@@ -308,6 +315,7 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = true;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -9,8 +9,10 @@ use super::error::ApiError;
 use super::{Api, answer};
 use crate::shutdown::Stage;
 
+/// The host answers.
 #[derive(Serialize)]
 struct Alive {
+    /// `healthy`.
     status: &'static str,
 }
 
@@ -19,12 +21,17 @@ struct Alive {
 struct Readiness {
     /// All checks are.
     ready: bool,
+    /// What was looked at.
     checks: [Check; 2],
 }
 
+/// One condition of readiness.
 #[derive(Serialize)]
 struct Check {
+    /// `agents`: every configured agent is loaded or has been reported as failed. `accepting`: the
+    /// host is not going down.
     name: &'static str,
+    /// Whether it holds.
     ok: bool,
 }
 

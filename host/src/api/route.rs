@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, answer, body};
 use crate::domain::AgentId;
-use crate::scheduler::Candidate;
+use crate::scheduler::{Candidate, Explain};
 
 /// The body of `POST /orchestrator/route`. Its `context` is accepted and does not count.
 #[derive(Deserialize)]
@@ -47,7 +47,9 @@ struct RouteAnswer<'a> {
 /// An agent as the router ranks it.
 #[derive(Serialize)]
 pub(super) struct RankedAgent<'a> {
+    /// Its id.
     agent_id: &'a AgentId,
+    /// Its name.
     agent_name: &'a str,
     /// 0 to 1, at most four decimals.
     confidence: f64,
@@ -75,7 +77,7 @@ pub(super) async fn route(
     let body = body::read(&api, request).await?;
     let asked: RouteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let task = call::text("task", &asked.task)?;
-    let explain = asked.explain.unwrap_or(false);
+    let explain = if asked.explain.unwrap_or(false) { Explain::Yes } else { Explain::No };
     let routing = api.scheduler.route(&caller.principal, &task, explain);
     let matched = routing.verdict != Verdict::NoMatch;
     let pick = matched && asked.auto_select.unwrap_or(true);

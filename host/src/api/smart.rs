@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, answer, body};
 use crate::domain::{RequestId, TaskText};
+use crate::scheduler::Explain;
 
 /// The body of `POST /orchestrator/smart-execute`.
 #[derive(Deserialize)]
@@ -53,7 +54,7 @@ pub(super) fn choose(
     request_id: RequestId,
     started: Instant,
 ) -> Result<Call, ApiError> {
-    let routing = api.scheduler.route(&caller.principal, &task, false);
+    let routing = api.scheduler.route(&caller.principal, &task, Explain::No);
     let close = match routing.verdict {
         Verdict::NoMatch => return Err(ApiError::NoAgentMatched),
         Verdict::Ambiguous => Close::Ambiguous,

@@ -16,12 +16,15 @@ use crate::domain::{AgentStatus, OperationalStatus};
 /// The answer.
 #[derive(Serialize)]
 struct Stats<'a> {
+    /// Agents that the caller may call.
     total_agents: usize,
+    /// Those of them that serve.
     active_agents: usize,
     /// How many agents each category has.
     categories: BTreeMap<&'a str, usize>,
     /// The mean over the agents that state a cost, as text; `$0.000` if none does.
     average_cost: String,
+    /// In a word.
     summary: Summary,
     /// Calls that run now.
     running: u64,
@@ -35,8 +38,10 @@ struct Stats<'a> {
     uptime_seconds: u64,
 }
 
+/// How the fleet does.
 #[derive(Serialize)]
 struct Summary {
+    /// `fully operational`, `degraded` or `stopped`.
     operational_status: OperationalStatus,
 }
 

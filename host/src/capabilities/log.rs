@@ -3,6 +3,7 @@
 //! The call owns its lines until it ends; then the host writes them to its log under the
 //! agent's id. Past the bound, lines are counted and left out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,8 +40,8 @@ pub struct GuestLog {
     lines: Vec<Line>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The last whole line of stderr, kept even past the bound: it is how a panic ends.
-    last_stderr: Option<String>,
+    /// The last lines of stderr, kept even past the bound: they are how a panic ends.
+    last_stderr: VecDeque<String>,
     room: u64,
     left_out: u64,
     /// Bytes written to stdout and stderr, kept or not.
@@ -50,6 +51,8 @@ pub struct GuestLog {
 
 /// The longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 4096;
+/// The lines of stderr that join the message of a trap.
+const LAST_LINES: usize = 10;
 
 impl GuestLog {
     /// Keeps at most `room` bytes, and lets the guest write `write_limit` to its streams.
@@ -68,11 +71,13 @@ impl GuestLog {
         (std::mem::take(&mut self.lines), self.left_out)
     }
 
-    /// The last line of stderr that says something, for the message of a trap.
+    /// The last lines of stderr that say something, for the message of a trap. One would not
+    /// do: interpreters end with a line of their own after the exception's.
     pub fn last_stderr(&self) -> Option<String> {
         let rest = String::from_utf8_lossy(&self.stderr);
-        let rest = rest.trim();
-        if rest.is_empty() { self.last_stderr.clone() } else { Some(rest.to_owned()) }
+        let rest = Some(rest.trim()).filter(|rest| !rest.is_empty());
+        let lines: Vec<&str> = self.last_stderr.iter().map(String::as_str).chain(rest).collect();
+        (!lines.is_empty()).then(|| lines.join(" | "))
     }
 
     fn buffer(&mut self, source: Source) -> &mut Vec<u8> {
@@ -85,7 +90,10 @@ impl GuestLog {
     fn push_line(&mut self, source: Source, line: &[u8]) {
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
         if source == Source::Stderr && !text.trim().is_empty() && !is_advice(&text) {
-            self.last_stderr = Some(text.clone());
+            if self.last_stderr.len() == LAST_LINES {
+                self.last_stderr.pop_front();
+            }
+            self.last_stderr.push_back(text.trim().to_owned());
         }
         let size = text.len() as u64 + 1;
         if size > self.room {
@@ -205,7 +213,7 @@ mod tests {
         log.write(Source::Stdout, b"a");
         log.write(Source::Stderr, b"x\ny");
         log.write(Source::Stdout, b"b\nc");
-        assert_eq!(log.last_stderr().as_deref(), Some("y"));
+        assert_eq!(log.last_stderr().as_deref(), Some("x | y"));
         assert_eq!(texts(&mut log).0, ["x", "ab", "c", "y"]);
     }
 
@@ -216,7 +224,8 @@ mod tests {
             log.write(Source::Stderr, b"abc\n");
         }
         log.write(Source::Stderr, b"panicked: boom\nnote: run with RUST_BACKTRACE=1\n");
-        assert_eq!(log.last_stderr().as_deref(), Some("panicked: boom"));
+        let last = log.last_stderr().unwrap_or_default();
+        assert!(last.ends_with("abc | panicked: boom"), "{last}");
         let (lines, left_out) = texts(&mut log);
         assert_eq!((lines.len(), left_out), (2, 100));
     }

@@ -104,9 +104,9 @@ impl<'a> Sandbox<'a> {
             };
         }
         let last_stderr = state.log.lock().last_stderr();
-        let said = || last_stderr.as_ref().map(|line| format!("; stderr: {line}")).unwrap_or_default();
+        let said = || last_stderr.as_ref().map(|lines| format!("{lines}; ")).unwrap_or_default();
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            return Failure::Exited { internal: format!("exit code {}{}", exit.0, said()) };
+            return Failure::Exited { internal: format!("{}exit code {}", said(), exit.0) };
         }
         let trap = error.downcast_ref::<Trap>();
         if trap == Some(&Trap::OutOfFuel) {
@@ -127,7 +127,7 @@ impl<'a> Sandbox<'a> {
         if text.contains(HANDLES_MESSAGE) {
             return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
         }
-        Failure::Trapped { internal: format!("{text}{}", said()) }
+        Failure::Trapped { internal: format!("{}{text}", said()) }
     }
 }
 

@@ -37,7 +37,7 @@ pub enum LoadError {
     #[error("the component is not valid: {0}; build it again, and with current tools if that does not help")]
     Invalid(String),
     /// It does not export the contract.
-    #[error("the component does not export `{AGENT_INTERFACE}`; it exports {found}. Implement the world `stockade:agent/agent` (in Rust: `stockade_sdk::agent!`)")]
+    #[error("the component does not export `{AGENT_INTERFACE}`; it exports {found}. Implement the world `stockade:agent/plugin` (in Rust: `stockade_sdk::agent!`)")]
     NotAnAgent {
         /// What it exports instead.
         found: String,

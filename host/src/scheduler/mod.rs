@@ -132,12 +132,6 @@ pub enum Explain {
     No,
 }
 
-impl From<bool> for Explain {
-    fn from(explain: bool) -> Self {
-        if explain { Self::Yes } else { Self::No }
-    }
-}
-
 impl Scheduler {
     /// A scheduler over what `registry` serves.
     pub fn new(registry: Registry, engine: Arc<Engine>, config: &SchedulerConfig) -> Self {
@@ -176,12 +170,12 @@ impl Scheduler {
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
-    pub fn route(&self, principal: &Principal, task: &TaskText, explain: impl Into<Explain>) -> Routing {
+    pub fn route(&self, principal: &Principal, task: &TaskText, explain: Explain) -> Routing {
         let snapshot = self.inner.registry.snapshot();
         let candidates = snapshot.candidates(&principal.agent_scope);
         let router = snapshot.router();
         let decision = router.decide(task.as_str(), &candidates);
-        let explanation = (explain.into() == Explain::Yes)
+        let explanation = (explain == Explain::Yes)
             .then(|| serde_json::to_value(router.explain(task.as_str(), &candidates)).ok())
             .flatten();
         let named = |choice: stockade_router::Choice| {
