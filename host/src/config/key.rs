@@ -305,7 +305,7 @@ pub fn reference() -> String {
     for section in SECTIONS {
         let _ = write!(
             page,
-            "### `{}`\n\n| key | value | default | meaning | needs a restart |\n|---|---|---|---|---|\n",
+            "### `{}`\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
             section.title
         );
         for key in section.keys {
@@ -314,13 +314,9 @@ pub fn reference() -> String {
                 (None, text) if text.is_empty() => "none".to_owned(),
                 (None, text) => format!("`{text}`"),
             };
-            let restart = match key.effect {
-                Effect::AtOnce => "no",
-                Effect::Restart => "yes",
-            };
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {default} | {} | {restart} |",
+                "| `{}` | {} | {default} | {} |",
                 key.name, key.kind, key.meaning
             );
         }
