@@ -62,22 +62,16 @@ fn main() {
             evaluate::teach(&mut agents, &train, *examples);
         }
         if *name == "clinc-mix" || *name == "metatool-mix" {
-            agents.iter_mut().enumerate().filter(|(at, _)| at % 2 == 0).for_each(|(_, agent)| agent.examples.clear());
-        }
-        if let Ok(folder) = std::env::var("DUMP") {
-            let mut out = String::new();
-            let router = Router::build(Settings::default(), agents.clone());
-            for query in &queries {
-                let decision = router.decide(&query.task, &router.all());
-                let right = decision.ranked.first().is_some_and(|c| query.accepts(&c.agent));
-                let f = stockade_router::confidence::LAST.with(|l| l.borrow().clone());
-                out += &format!("{},{},{}\n", u8::from(right), u8::from(query.expected.is_some()), f.iter().map(|x| x.to_string()).collect::<Vec<_>>().join(","));
-            }
-            std::fs::write(format!("{folder}/{name}.csv"), out).unwrap();
+            agents
+                .iter_mut()
+                .enumerate()
+                .filter(|(at, _)| at % 2 == 0)
+                .for_each(|(_, agent)| agent.examples.clear());
         }
         let report = evaluate::run(Settings::default(), agents, &queries, now);
         let m = report.metrics;
-        let percent = |share: Option<f64>| share.map_or("     -".to_owned(), |share| format!("{:6.2}", share * 100.0));
+        let percent =
+            |share: Option<f64>| share.map_or("     -".to_owned(), |share| format!("{:6.2}", share * 100.0));
         println!(
             "{name:16} {} {} {}   {}  {} {:6.3} {:9.1} {:8.1} {:8.1}",
             percent(Some(m.top1)),
@@ -95,7 +89,11 @@ fn main() {
         }
     }
     if args.len() == 1 || args[1..].iter().any(|row| row == "large") {
-        large(&evaluate::agents(&read("sealtools", "agents_desc")).expect("agents"), &read("sealtools", "queries_dev"), now);
+        large(
+            &evaluate::agents(&read("sealtools", "agents_desc")).expect("agents"),
+            &read("sealtools", "queries_dev"),
+            now,
+        );
     }
 }
 
@@ -139,7 +137,10 @@ fn large(agents: &[Agent], queries: &str, now: impl Fn() -> f64) {
 
 /// Swaps two inner letters of the longest word that has five letters or more.
 fn misspell(task: &str) -> String {
-    let longest = task.split(' ').filter(|w| w.len() >= 5 && w.chars().all(|c| c.is_ascii_lowercase())).max_by_key(|w| w.len());
+    let longest = task
+        .split(' ')
+        .filter(|w| w.len() >= 5 && w.chars().all(|c| c.is_ascii_lowercase()))
+        .max_by_key(|w| w.len());
     let Some(word) = longest else { return task.to_owned() };
     let mut bytes = word.as_bytes().to_vec();
     let middle = bytes.len() / 2;

@@ -5,10 +5,9 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::index::{Index, Posting};
-use crate::model::Model;
+use crate::model::{ENOUGH, Model};
 use crate::profile::Profile;
 use crate::text::kind_weight;
-use crate::tune::t;
 
 /// The agents among which a task is decided. Made by [`Router::candidates`](crate::Router::candidates)
 /// or [`Router::all`](crate::Router::all); cheap to clone; good for as long as you want decisions
@@ -18,9 +17,33 @@ pub struct Candidates {
     pub(crate) index: Arc<Index>,
     members: Members,
     models: Arc<[OnceLock<Option<Arc<Model>>>]>,
+    /// Inverse document frequencies of keys with few holders, by how many.
+    rarities: Arc<[Rarity]>,
     examples: usize,
     documents: usize,
 }
+
+/// How rare a key is among the candidates.
+#[derive(Clone, Copy)]
+pub(crate) struct Rarity {
+    /// Probabilistic inverse document frequency, above 0.
+    pub(crate) idf: f32,
+    /// A dampened one for the models that see function words: at least 1.
+    pub(crate) dampened: f32,
+}
+
+impl Rarity {
+    fn new(holders: usize, all: usize) -> Self {
+        let (with, all) = (holders as f32, all as f32);
+        Self {
+            idf: (1.0 + (all - with + 0.5) / (with + 0.5)).ln(),
+            dampened: (1.0 + (all / with.max(1.0)).ln()).sqrt(),
+        }
+    }
+}
+
+/// How many rarities are worked out once for all tasks.
+const RARITIES: usize = 256;
 
 /// Which slots belong.
 #[derive(Clone)]
@@ -48,17 +71,30 @@ impl Candidates {
     }
 
     fn new(index: Arc<Index>, members: Members) -> Self {
-        let mut out = Self { index, members, models: Arc::new([]), examples: 0, documents: 0 };
+        let mut out =
+            Self { index, members, models: Arc::new([]), rarities: Arc::new([]), examples: 0, documents: 0 };
         let (mut examples, mut documents) = (0, 0);
         for (_, profile) in out.profiles() {
             examples += profile.examples;
             documents += profile.documents.len();
         }
         (out.examples, out.documents) = (examples, documents);
+        let all = out.len();
+        out.rarities = (0..=all.min(RARITIES)).map(|holders| Rarity::new(holders, all)).collect();
         if examples > 0 {
             out.models = (0..out.index.slots()).map(|_| OnceLock::new()).collect();
         }
         out
+    }
+
+    /// Learns from the members' examples now, rather than when a task first needs it. Takes up to some
+    /// milliseconds for each member with examples; returns at once for those already learned from.
+    pub fn warm(&self) {
+        if self.has_examples() {
+            for (slot, _) in self.profiles() {
+                let _ = self.model(slot);
+            }
+        }
     }
 
     /// The members with their slots.
@@ -69,6 +105,11 @@ impl Candidates {
     /// Whether some member has an example to learn from.
     pub(crate) fn has_examples(&self) -> bool {
         self.examples > 0
+    }
+
+    /// How rare a key with this many holders is.
+    pub(crate) fn rarity(&self, holders: usize) -> Rarity {
+        self.rarities.get(holders).copied().unwrap_or_else(|| Rarity::new(holders, self.len()))
     }
 
     /// How many members hold a key.
@@ -114,8 +155,7 @@ impl Candidates {
 
     /// The members most like one of them, until they bring enough documents to learn from.
     fn rivals(&self, slot: u32, own: &Profile) -> Vec<Arc<Profile>> {
-        let enough = t(16) as usize;
-        let mut others: Vec<(f32, &Arc<Profile>)> = if self.documents <= enough + own.documents.len() {
+        let mut others: Vec<(f32, &Arc<Profile>)> = if self.documents <= ENOUGH + own.documents.len() {
             self.profiles().filter(|(other, _)| *other != slot).map(|(_, profile)| (0.0, profile)).collect()
         } else {
             let mut like = vec![0.0f32; self.index.slots()];
@@ -140,7 +180,7 @@ impl Candidates {
         others
             .into_iter()
             .take_while(|(_, profile)| {
-                let take = documents < enough;
+                let take = documents < ENOUGH;
                 documents += profile.documents.len();
                 take
             })
@@ -169,9 +209,9 @@ impl Candidates {
     pub(crate) fn has(&self, slot: u32) -> bool {
         match &self.members {
             Members::All => true,
-            Members::Some { bits, .. } => bits
-                .get(slot as usize / 64)
-                .is_some_and(|word| word >> (slot % 64) & 1 == 1),
+            Members::Some { bits, .. } => {
+                bits.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+            }
         }
     }
 }

@@ -1,30 +1,70 @@
 //! From scores to a confidence that means something.
+//!
+//! Logistic regression over what does not depend on how many agents there are: how well the best candidate
+//! fits, how far it leads, and how much of the task it accounts for. The coefficients were fitted on public
+//! routing tasks, those without a right answer weighing as much as the others, and then scaled to the
+//! share of right answers (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
 
 use crate::query::Query;
-use crate::score::Scores;
+use crate::score::{Scored, Scores};
+
+/// Leads beyond this say nothing more.
+const MOST_LEAD: f32 = 3.0;
+/// How fast the confidence of those behind the best falls with their distance.
+const DECAY: f32 = 1.5;
+
+/// Where two candidates lie closer than this, both speak, so that the confidence does not jump when they
+/// change places.
+const CLOSE: f32 = 0.05;
 
 /// The confidence of each of the best candidates, 0..=1, never rising.
 pub(crate) fn of(query: &Query, scores: &Scores) -> Vec<f64> {
-    LAST.with(|l| *l.borrow_mut() = features(query, scores).to_vec());
-    let best = scores.best.first().map_or(0.0, |scored| f64::from(scored.score));
-    scores
-        .best
-        .iter()
-        .map(|scored| {
-            let own = 1.0 / (1.0 + (-2.0 * (best - 1.0)).exp());
-            own * (-4.0 * (best - f64::from(scored.score))).exp()
-        })
-        .collect()
+    let [best, rest @ ..] = scores.best.as_slice() else { return Vec::new() };
+    let mut log_odds = log_odds_of(best, 0, query, scores);
+    if let Some(next) = rest.first() {
+        let share = 0.5 * (1.0 - (best.score - next.score) / CLOSE).max(0.0);
+        if share > 0.0 {
+            log_odds += share * (log_odds_of(next, 1, query, scores) - log_odds);
+        }
+    }
+    let first = logistic(log_odds);
+    let behind = |scored: &Scored| f64::from(-DECAY * (best.score - scored.score)).exp();
+    scores.best.iter().map(|scored| first * behind(scored)).collect()
 }
 
-thread_local! { pub static LAST: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) }; }
+/// The log odds that the best candidate is right, were it the one at `place`.
+fn log_odds_of(own: &Scored, place: usize, query: &Query, scores: &Scores) -> f32 {
+    let top = scores.best.first().map_or(0.0, |scored| scored.score);
+    let lead_over = |place: usize| {
+        let score = scores.best.get(place).map_or(0.0, |scored| scored.score);
+        (top - score).clamp(0.0, MOST_LEAD)
+    };
+    let lead = lead_over(1);
+    let relative = lead / top.max(0.3);
+    let second_lead = if scores.best.len() > 2 { lead_over(2) } else { lead };
+    let words = (1.0 + query.content.len() as f32).ln();
+    let coverage = scores.coverage[place];
+    match own.margin {
+        None => {
+            -3.459 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
+                + 0.761 * relative
+                + 0.337 * coverage
+                + 0.530 * words
+                + 0.543 * second_lead
+        }
+        Some(margin) => {
+            let others = scores.best.iter().filter(|other| other.slot != own.slot);
+            let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
+            -3.138 + 0.289 * own.lexical + 0.059 * own.bayes + 0.357 * lead - 0.848 * relative
+                + 1.000 * coverage
+                + 0.331 * words
+                - 0.191 * margin
+                + 0.516 * margin_lead
+                + 0.478 * second_lead
+        }
+    }
+}
 
-fn features(query: &Query, scores: &Scores) -> [f32; 10] {
-    let Some(best) = scores.best.first() else { return [0.0; 10] };
-    let next = scores.best.get(1).copied().unwrap_or_default();
-    let lead = (best.score - next.score).min(3.0);
-    let known = query.content.len() as f32;
-    let m = best.margin.unwrap_or(0.0);
-    let m2 = scores.best[1..].iter().filter_map(|s| s.margin).fold(-1.0f32, f32::max);
-    [best.lexical, best.bayes, lead, lead / best.score.max(0.3), scores.coverage, (1.0 + known).ln(), m, m - m2, if best.margin.is_some() { 1.0 } else { 0.0 }, scores.best.get(2).map_or(lead, |t| best.score - t.score).min(3.0)]
+fn logistic(log_odds: f32) -> f64 {
+    1.0 / (1.0 + (-f64::from(log_odds)).exp())
 }

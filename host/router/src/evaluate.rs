@@ -2,7 +2,7 @@
 //!
 //! Pure: lines in, figures out. Time is read through a function that the caller hands in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub struct Metrics {
     pub oos_recall: Option<f64>,
     /// Expected calibration error over ten bins of equal width (Naeini et al., 2015).
     pub calibration_error: f64,
-    /// Time to build the router, in milliseconds.
+    /// Time to build the router and learn from all examples, in milliseconds.
     pub build_ms: f64,
     /// Median time of a decision, in microseconds.
     pub p50_us: f64,
@@ -143,20 +143,27 @@ pub fn teach(agents: &mut [Agent], train: &[Query], per_agent: usize) {
     }
 }
 
+/// The right agent and the one that was ranked first.
+type Pair<'a> = (Option<&'a str>, Option<&'a str>);
+
 /// Builds a router and decides every query. `now` reads a clock that only moves forward, in seconds.
-pub fn run(settings: Settings, agents: Vec<Agent>, queries: &[Query], mut now: impl FnMut() -> f64) -> Report {
+pub fn run(
+    settings: Settings,
+    agents: Vec<Agent>,
+    queries: &[Query],
+    mut now: impl FnMut() -> f64,
+) -> Report {
     let count = agents.len();
     let start = now();
     let router = Router::build(settings, agents);
     let all = router.all();
-    if let Some(first) = queries.first() {
-        let _ = router.decide(&first.task, &all);
-    }
+    all.warm();
     let build_ms = (now() - start) * 1e3;
     let mut times = Vec::with_capacity(queries.len());
     let mut outcomes = Vec::with_capacity(queries.len());
     for query in queries {
-        let some = query.candidates.as_ref().map(|ids| router.candidates_named(ids.iter().map(String::as_str)));
+        let some =
+            query.candidates.as_ref().map(|ids| router.candidates_named(ids.iter().map(String::as_str)));
         let start = now();
         let decision = router.decide(&query.task, some.as_ref().unwrap_or(&all));
         times.push((now() - start) * 1e6);
@@ -168,7 +175,7 @@ pub fn run(settings: Settings, agents: Vec<Agent>, queries: &[Query], mut now: i
     metrics.p99_us = quantile(&times, 0.99);
     let (mut inside, mut outside) = (Vec::new(), Vec::new());
     let mut bins = [(0usize, 0.0f64, 0usize); 10];
-    let mut wrong: std::collections::BTreeMap<(Option<&str>, Option<&str>), (usize, &str)> = Default::default();
+    let mut wrong: BTreeMap<Pair<'_>, (usize, &str)> = BTreeMap::new();
     let (mut top1, mut top3, mut kept, mut rejected) = (0usize, 0usize, 0usize, 0usize);
     for (query, decision) in &outcomes {
         let ranked = &decision.ranked;
@@ -197,8 +204,8 @@ pub fn run(settings: Settings, agents: Vec<Agent>, queries: &[Query], mut now: i
     metrics.top3 = share(top3, inside.len());
     metrics.in_scope_accuracy = share(kept, inside.len());
     metrics.oos_recall = (!outside.is_empty()).then(|| share(rejected, outside.len()));
-    metrics.calibration_error =
-        bins.iter().map(|(_, sum, right)| (sum - *right as f64).abs()).sum::<f64>() / outcomes.len().max(1) as f64;
+    metrics.calibration_error = bins.iter().map(|(_, sum, right)| (sum - *right as f64).abs()).sum::<f64>()
+        / outcomes.len().max(1) as f64;
     metrics.auroc = auroc(&inside, &outside);
     let mut confusions: Vec<Confusion> = wrong
         .into_iter()

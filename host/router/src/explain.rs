@@ -5,8 +5,9 @@ use serde::Serialize;
 use crate::candidates::Candidates;
 use crate::profile::{Demand, Profile};
 use crate::query::Query;
-use crate::score::{Scores, lexical_weight};
-use crate::{Decision, Verdict};
+use crate::score::{Scores, Worth, lexical_weight};
+use crate::text::features;
+use crate::{Decision, Settings, Verdict};
 
 /// The part of an agent's description that a word was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -55,72 +56,119 @@ pub struct CandidateExplanation {
     pub agent: String,
     /// Its confidence, 0..=1.
     pub confidence: f64,
-    /// Its score; comparable within this decision only.
+    /// What it was ranked by; comparable within this decision only.
     pub score: f64,
-    /// What the score is made of, largest first.
+    /// The part of the score that words, prefixes, phrases and related words make (BM25F).
+    pub words: f64,
+    /// How well the task reads like all of the agent's texts (naive Bayes); its sign says nothing by itself.
+    pub texts: f64,
+    /// How clearly the agent's examples say yes (above 0) or no (below 0); none for an agent without examples.
+    pub learned: Option<f64>,
+    /// What `words` is made of, largest first.
     pub evidence: Vec<Evidence>,
 }
 
-/// One reason for (or, below zero, against) a candidate.
+/// One reason for a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evidence {
     /// The word or phrase, as the task has it.
     pub text: String,
     /// Where the agent has it.
     pub fields: Vec<Field>,
-    /// What it adds to the score.
+    /// What it adds to `words`.
     pub weight: f64,
+    /// The agent's word, where the task has only one that is related to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
 }
 
 /// What of an agent's own words the task has, as written: triggers, then words of name and description.
-pub(crate) fn keywords(profile: &Profile, task: &[u64]) -> Vec<String> {
+pub(crate) fn keywords(profile: &Profile, query: &Query) -> Vec<String> {
+    let has = |key: &u64| query.has(*key);
     let mut out: Vec<String> = Vec::new();
     for trigger in &profile.triggers {
-        let present = !trigger.keys.is_empty() && trigger.content.iter().all(|key| task.contains(key));
-        if present && trigger.demand != Demand::Forbidden {
+        if trigger.demand != Demand::Forbidden && !trigger.keys.is_empty() && trigger.content.iter().all(has)
+        {
             out.push(trigger.text.clone());
         }
     }
     for (key, field, text) in &profile.words {
-        if *field != Field::Category && task.contains(key) && !out.contains(text) {
+        if *field != Field::Category && has(key) && !out.contains(text) {
             out.push(text.clone());
         }
     }
     out
 }
 
-pub(crate) fn explain(decision: Decision, query: &Query, scores: &Scores, candidates: &Candidates) -> Explanation {
+pub(crate) fn explain(
+    decision: Decision,
+    query: &Query,
+    scores: &Scores,
+    candidates: &Candidates,
+    settings: &Settings,
+) -> Explanation {
     let mut explained = Vec::new();
     for (scored, choice) in scores.best.iter().zip(&decision.ranked) {
         let Some(profile) = candidates.index.profile(scored.slot) else { continue };
-        let mut evidence = Vec::new();
-        for word in query.words.iter().filter(|word| !word.function) {
-            let fields = fields_of(profile, word.key);
-            let Ok(at) = profile.terms.binary_search_by_key(&word.key, |(key, _)| *key) else { continue };
-            let worth = crate::score::worth(candidates, word.key);
-            let weight = lexical_weight(word.key) * worth.idf * profile.terms[at].1.lexical / scores.length;
-            evidence.push(Evidence { text: word.surface.clone(), fields, weight: f64::from(weight) });
-        }
-        evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         explained.push(CandidateExplanation {
             agent: choice.agent.clone(),
             confidence: choice.confidence,
             score: f64::from(scored.score),
-            evidence,
+            words: f64::from(scored.lexical),
+            texts: f64::from(scored.bayes),
+            learned: scored.margin.map(f64::from),
+            evidence: evidence(profile, query, scores, candidates),
         });
     }
-    let reason = match decision.verdict {
-        Verdict::Routed => "the best candidate is clearly ahead".to_owned(),
-        Verdict::Ambiguous => "the two best candidates are too close to call".to_owned(),
-        Verdict::NoMatch => "no candidate is likely enough".to_owned(),
-    };
+    let unknown = query
+        .words
+        .iter()
+        .filter(|word| !word.function && scores.worth(word.key).is_none_or(|worth| worth.holders == 0));
+    let mut unknown: Vec<String> = unknown.map(|word| word.surface.clone()).collect();
+    unknown.dedup();
     Explanation {
+        reason: reason(&decision, &explained, settings),
         decision,
         corrections: query.corrections.clone(),
-        unknown: Vec::new(),
+        unknown,
         candidates: explained,
-        reason,
     }
+}
+
+/// Which words of the task the agent has, and words related to them, by what they add to the words' score.
+fn evidence(profile: &Profile, query: &Query, scores: &Scores, candidates: &Candidates) -> Vec<Evidence> {
+    let mut out: Vec<Evidence> = Vec::new();
+    for word in query.words.iter().filter(|word| !word.function) {
+        if out.iter().any(|known| known.text == word.surface) {
+            continue;
+        }
+        let mut weight = 0.0;
+        for key in features(std::slice::from_ref(word)) {
+            if let (Some(strength), Some(worth)) = (profile.strength(key), scores.worth(key)) {
+                weight += lexical_weight(key) * worth.idf * strength.lexical / scores.length;
+            }
+        }
+        if weight > 0.0 {
+            let fields = fields_of(profile, word.key);
+            out.push(Evidence {
+                text: word.surface.clone(),
+                fields,
+                weight: f64::from(weight),
+                through: None,
+            });
+        }
+    }
+    for (key, factor) in &query.related {
+        let Some(strength) = profile.strength(*key) else { continue };
+        let weight = factor * Worth::of(*key, candidates).idf * strength.lexical / scores.length;
+        let through = profile.words.iter().find(|(word, _, _)| word == key).map(|(_, _, text)| text.clone());
+        let trigger = || profile.triggers.iter().find(|trigger| trigger.content.contains(key));
+        let Some(text) = through.or_else(|| trigger().map(|trigger| trigger.text.clone())) else { continue };
+        let fields = fields_of(profile, *key);
+        out.push(Evidence { text: text.clone(), fields, weight: f64::from(weight), through: Some(text) });
+    }
+    out.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    out
 }
 
 fn fields_of(profile: &Profile, key: u64) -> Vec<Field> {
@@ -133,5 +181,33 @@ fn fields_of(profile: &Profile, key: u64) -> Vec<Field> {
     if profile.triggers.iter().any(|trigger| trigger.content.contains(&key)) {
         out.push(Field::Trigger);
     }
+    let examples = || profile.documents.iter().filter(|document| document.example);
+    if examples().any(|document| document.features.binary_search(&key).is_ok()) {
+        out.push(Field::Example);
+    }
     out
+}
+
+fn reason(decision: &Decision, explained: &[CandidateExplanation], settings: &Settings) -> String {
+    let Some(best) = explained.first() else {
+        return "no candidate has any word of the task".to_owned();
+    };
+    let words: Vec<String> = best.evidence.iter().take(3).map(|word| format!("`{}`", word.text)).collect();
+    let because = match (words.is_empty(), best.learned.is_some_and(|margin| margin > 0.0)) {
+        (false, true) => format!("it has {}, and its examples read like this task", words.join(", ")),
+        (false, false) => format!("it has {}", words.join(", ")),
+        (true, true) => "its examples read like this task".to_owned(),
+        (true, false) => "nothing but the turn of phrase speaks for it".to_owned(),
+    };
+    match decision.verdict {
+        Verdict::Routed => format!("`{}` won with {:.2}: {because}", best.agent, best.confidence),
+        Verdict::Ambiguous => {
+            let next = explained.get(1).map_or("", |next| &next.agent);
+            format!("`{}` and `{next}` are within {} of each other", best.agent, settings.margin)
+        }
+        Verdict::NoMatch => format!(
+            "the best, `{}`, has {:.2}, below the threshold of {}: {because}",
+            best.agent, best.confidence, settings.threshold
+        ),
+    }
 }

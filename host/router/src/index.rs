@@ -27,10 +27,26 @@ type Shard = FxHashMap<u64, Arc<[Posting]>>;
 /// Words by the key of what is left when one letter is left out.
 type Spellings = FxHashMap<u64, Arc<[Arc<str>]>>;
 
+/// What scoring needs of every agent that has some word, kept side by side.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Traits {
+    /// See [`Profile::bulk`].
+    pub(crate) bulk: f32,
+    /// See [`Profile::demanding`].
+    pub(crate) demanding: bool,
+}
+
+impl Traits {
+    fn of(profile: &Profile) -> Self {
+        Self { bulk: profile.bulk, demanding: profile.demanding }
+    }
+}
+
 /// Profiles by slot, and postings by key.
 #[derive(Clone, Default)]
 pub(crate) struct Index {
     slots: Vec<Option<Arc<Profile>>>,
+    traits: Vec<Traits>,
     free: Vec<u32>,
     shards: Vec<Arc<Shard>>,
     spellings: Vec<Arc<Spellings>>,
@@ -80,6 +96,7 @@ impl Index {
         }
         Self {
             len: slots.len(),
+            traits: slots.iter().flatten().map(|profile| Traits::of(profile)).collect(),
             slots,
             spellings: spellings.into_iter().map(Arc::new).collect(),
             free: Vec::new(),
@@ -93,6 +110,7 @@ impl Index {
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
         if slot as usize == self.slots.len() {
             self.slots.push(None);
+            self.traits.push(Traits::default());
         }
         for (key, posting) in postings_of(&profile, slot) {
             let shard = Arc::make_mut(&mut self.shards[shard_of(key)]);
@@ -107,6 +125,7 @@ impl Index {
                 self.spell(word, true);
             }
         }
+        self.traits[slot as usize] = Traits::of(&profile);
         self.slots[slot as usize] = Some(Arc::new(profile));
         self.len += 1;
     }
@@ -157,10 +176,7 @@ impl Index {
 
     /// The words that a gap may stand for.
     pub(crate) fn spelled(&self, gap: u64) -> &[Arc<str>] {
-        self.spellings
-            .get(shard_of(gap))
-            .and_then(|shard| shard.get(&gap))
-            .map_or(&[], |list| list)
+        self.spellings.get(shard_of(gap)).and_then(|shard| shard.get(&gap)).map_or(&[], |list| list)
     }
 
     /// How many agents there are.
@@ -183,20 +199,19 @@ impl Index {
         self.slots.get(slot as usize)?.as_ref()
     }
 
+    /// The traits of every slot; those of a free one mean nothing.
+    pub(crate) fn traits(&self) -> &[Traits] {
+        &self.traits
+    }
+
     /// Every profile with its slot.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = (u32, &Arc<Profile>)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, profile)| Some((slot as u32, profile.as_ref()?)))
+        self.slots.iter().enumerate().filter_map(|(slot, profile)| Some((slot as u32, profile.as_ref()?)))
     }
 
     /// Who holds a key, by ascending slot.
     pub(crate) fn get(&self, key: u64) -> &[Posting] {
-        self.shards
-            .get(shard_of(key))
-            .and_then(|shard| shard.get(&key))
-            .map_or(&[], |list| list)
+        self.shards.get(shard_of(key)).and_then(|shard| shard.get(&key)).map_or(&[], |list| list)
     }
 }
 
@@ -207,7 +222,5 @@ fn shard_of(key: u64) -> usize {
 fn postings_of(profile: &Profile, slot: u32) -> impl Iterator<Item = (u64, Posting)> {
     let id = (profile.id_key(), Strength::default());
     let terms = profile.terms.iter().copied();
-    std::iter::once(id)
-        .chain(terms)
-        .map(move |(key, strength)| (key, Posting { slot, strength }))
+    std::iter::once(id).chain(terms).map(move |(key, strength)| (key, Posting { slot, strength }))
 }

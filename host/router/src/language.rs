@@ -159,10 +159,7 @@ impl Language {
 
     /// The language with this ISO 639-1 code (`en`, `de`, ...) or `other`; case does not matter.
     pub fn from_code(code: &str) -> Option<Language> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|language| language.code().eq_ignore_ascii_case(code.trim()))
+        Self::ALL.iter().copied().find(|language| language.code().eq_ignore_ascii_case(code.trim()))
     }
 
     /// The ISO 639-1 code, or `other`.

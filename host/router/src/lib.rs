@@ -9,8 +9,7 @@
 
 mod agent;
 mod candidates;
-#[doc(hidden)]
-pub mod confidence;
+mod confidence;
 mod decision;
 pub mod evaluate;
 mod explain;
@@ -27,7 +26,6 @@ mod score;
 mod settings;
 mod spelling;
 mod text;
-mod tune;
 
 pub use agent::{Agent, Change};
 pub use candidates::Candidates;

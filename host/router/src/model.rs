@@ -10,7 +10,15 @@ use rustc_hash::FxHashMap;
 
 use crate::profile::Profile;
 use crate::text::kind_weight;
-use crate::tune::t;
+
+/// What a violated example costs (the C of the literature).
+const COST: f32 = 1.0;
+/// The same for a name, a description or a trigger, which are weaker evidence.
+const WEAK_COST: f32 = 0.25;
+/// How often every document is looked at.
+const ROUNDS: usize = 8;
+/// Rivals are taken until they bring this many documents.
+pub(crate) const ENOUGH: usize = 8000;
 
 /// What an agent's examples taught.
 pub(crate) struct Model {
@@ -52,7 +60,7 @@ impl Model {
                 rows.push(Row {
                     values: values.collect(),
                     sign: if position == 0 { 1.0 } else { -1.0 },
-                    cost: t(15) * if document.example { 1.0 } else { t(20) },
+                    cost: if document.example { COST } else { WEAK_COST },
                     alpha: 0.0,
                 });
             }
@@ -72,7 +80,7 @@ impl Model {
         let mut bias = 0.0f32;
         let mut order: Vec<usize> = (0..rows.len()).collect();
         let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        for _ in 0..t(17) as usize {
+        for _ in 0..ROUNDS {
             for last in (1..order.len()).rev() {
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 order.swap(last, (random >> 33) as usize % (last + 1));

@@ -7,7 +7,23 @@ use rustc_hash::FxHashMap;
 use crate::Agent;
 use crate::explain::Field;
 use crate::text::{Analyzer, Kind, Word, features, key, kind_weight, sequence_key};
-use crate::tune::t;
+
+/// How much a longer field dilutes a word: BM25's b.
+const LENGTH: f32 = 0.4;
+/// The same for a longer list of triggers.
+const TRIGGER_LENGTH: f32 = 0.3;
+/// How fast more mentions of a word stop adding: BM25's k1.
+const SATURATION: f32 = 3.0;
+/// What one mention counts in each field, and how many words that field usually has.
+const NAME: (f32, f32) = (2.5, 3.0);
+const DESCRIPTION: (f32, f32) = (1.0, 12.0);
+const CATEGORY: (f32, f32) = (0.3, 3.0);
+/// What one mention counts in a trigger, and how many triggers there usually are.
+const TRIGGER: (f32, f32) = (0.5, 10.0);
+/// Naive Bayes: what an agent that lacks a key is taken to have of it.
+const PRIOR: f32 = 0.01;
+/// Naive Bayes: what every agent is taken to have of all keys together.
+const MASS: f32 = 200.0;
 
 /// How strongly an agent holds a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,9 +90,9 @@ impl Profile {
                 documents.push(Document { features: features(found).into(), example });
             }
         };
-        let mut mention = |found: &[Word], boost: f32, usual: f32| {
+        let mut mention = |found: &[Word], (boost, usual): (f32, f32)| {
             let length = found.iter().filter(|word| !word.function).count() as f32;
-            let norm = 1.0 - t(0) + t(0) * length / usual;
+            let norm = 1.0 - LENGTH + LENGTH * length / usual;
             for word in found.iter().filter(|word| !word.function) {
                 *mentions.entry(word.key).or_default() += boost / norm;
                 for key in features(std::slice::from_ref(word)) {
@@ -87,27 +103,28 @@ impl Profile {
             }
         };
         let fields = [
-            (Field::Name, &agent.name, t(1), 3.0),
-            (Field::Description, &agent.description, t(2), 12.0),
-            (Field::Category, &agent.category, t(3), 3.0),
+            (Field::Name, &agent.name, NAME),
+            (Field::Description, &agent.description, DESCRIPTION),
+            (Field::Category, &agent.category, CATEGORY),
         ];
-        for (field, text, boost, usual) in fields {
+        for (field, text, weight) in fields {
             let found = analyzer.words(text);
-            mention(&found, boost, usual);
-            if field != Field::Category {
-                document(&found, false);
-            }
+            mention(&found, weight);
             spellings.extend(found.iter().map(|word| word.surface.clone()));
-            let content = found.into_iter().filter(|word| !word.function);
-            words.extend(content.map(|word| (word.key, field, word.surface)));
+            // How an author builds a sentence says nothing about how people will ask.
+            let content: Vec<Word> = found.into_iter().filter(|word| !word.function).collect();
+            if field != Field::Category {
+                document(&content, false);
+            }
+            words.extend(content.into_iter().map(|word| (word.key, field, word.surface)));
         }
         let mut triggers = Vec::with_capacity(agent.triggers.len());
-        let count = agent.triggers.len().max(1) as f32;
+        let boost =
+            TRIGGER.0 / (1.0 - TRIGGER_LENGTH + TRIGGER_LENGTH * agent.triggers.len() as f32 / TRIGGER.1);
         for text in &agent.triggers {
             let (trigger, found) = trigger(text, analyzer);
             if trigger.demand != Demand::Forbidden {
-                let boost = t(4) / (1.0 - t(5) + t(5) * count / 10.0);
-                mention(&found, boost, 1.0);
+                mention(&found, (boost, 1.0));
                 document(&found, false);
                 spellings.extend(found.into_iter().map(|word| word.surface));
             }
@@ -118,10 +135,11 @@ impl Profile {
             document(&found, true);
             spellings.extend(found.into_iter().map(|word| word.surface));
         }
-        let k1 = t(6);
         let mut strengths: FxHashMap<u64, Strength> = mentions
             .into_iter()
-            .map(|(key, sum)| (key, Strength { lexical: sum * (k1 + 1.0) / (sum + k1), bayes: 0.0 }))
+            .map(|(key, sum)| {
+                (key, Strength { lexical: sum * (SATURATION + 1.0) / (sum + SATURATION), bayes: 0.0 })
+            })
             .collect();
         for trigger in &triggers {
             if trigger.keys.len() > 1 && trigger.demand != Demand::Forbidden {
@@ -140,7 +158,7 @@ impl Profile {
         }
         let mut terms: Vec<(u64, Strength)> = strengths.into_iter().collect();
         for (_, strength) in &mut terms {
-            strength.bayes = (1.0 + strength.bayes / t(7)).ln();
+            strength.bayes = (1.0 + strength.bayes / PRIOR).ln();
         }
         terms.sort_unstable_by_key(|(key, _)| *key);
         spellings.sort_unstable();
@@ -148,7 +166,7 @@ impl Profile {
         spellings.retain(|word| word.chars().count() >= 4);
         Self {
             terms,
-            bulk: (1.0 + total / t(8)).ln(),
+            bulk: (1.0 + total / MASS).ln(),
             examples: documents.iter().filter(|d| d.example).count(),
             documents,
             demanding: triggers.iter().any(|t| t.demand != Demand::Wanted),
@@ -157,6 +175,17 @@ impl Profile {
             spellings,
             agent,
         }
+    }
+
+    /// Whether the agent has a key.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.strength(key).is_some()
+    }
+
+    /// How strongly the agent has a key.
+    pub(crate) fn strength(&self, key: u64) -> Option<Strength> {
+        let at = self.terms.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        Some(self.terms[at].1)
     }
 
     /// The key under which the profile is found by its id.

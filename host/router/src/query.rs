@@ -3,14 +3,20 @@
 use crate::Correction;
 use crate::candidates::Candidates;
 use crate::related::Related;
-use crate::text::{Analyzer, Kind, Word, features, key};
-use crate::tune::t;
+use crate::text::{Analyzer, Word, features};
+
+/// How much of its worth a related word counts.
+const RELATED: f32 = 0.5;
 
 /// An analysed task.
 pub(crate) struct Query {
     pub(crate) words: Vec<Word>,
     /// The stems of all words, in order.
     pub(crate) stems: Vec<u64>,
+    /// The same, each once, in ascending order.
+    sorted_stems: Vec<u64>,
+    /// A bit for each of them, to see quickly that one is missing.
+    stem_bits: u64,
     /// The stems that are not function words, each once.
     pub(crate) content: Vec<u64>,
     /// Every key, each once.
@@ -27,7 +33,7 @@ impl Query {
         for word in &mut words {
             if word.function
                 || candidates.knows(word.key)
-                || candidates.knows(key(Kind::Surface, &word.surface))
+                || candidates.knows(word.surface_key)
                 || related.knows(word.key)
             {
                 continue;
@@ -38,6 +44,10 @@ impl Query {
             }
         }
         let stems: Vec<u64> = words.iter().map(|word| word.key).collect();
+        let mut sorted_stems = stems.clone();
+        sorted_stems.sort_unstable();
+        sorted_stems.dedup();
+        let stem_bits = sorted_stems.iter().fold(0, |bits, key| bits | bit(*key));
         let mut content: Vec<u64> = words.iter().filter(|w| !w.function).map(|w| w.key).collect();
         content.sort_unstable();
         content.dedup();
@@ -45,10 +55,30 @@ impl Query {
         for key in &content {
             for other in related.of(*key) {
                 if content.binary_search(other).is_err() && !more.iter().any(|(known, _)| known == other) {
-                    more.push((*other, t(18)));
+                    more.push((*other, RELATED));
                 }
             }
         }
-        Self { features: features(&words), words, stems, content, related: more, corrections }
+        Self {
+            features: features(&words),
+            words,
+            stems,
+            sorted_stems,
+            stem_bits,
+            content,
+            related: more,
+            corrections,
+        }
     }
+}
+
+impl Query {
+    /// Whether the task has a word with this stem.
+    pub(crate) fn has(&self, stem: u64) -> bool {
+        self.stem_bits & bit(stem) != 0 && self.sorted_stems.binary_search(&stem).is_ok()
+    }
+}
+
+fn bit(key: u64) -> u64 {
+    1 << (key >> 58)
 }

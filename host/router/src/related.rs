@@ -20,7 +20,8 @@ impl Related {
         let mut groups: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
         let text = if language == Language::English { ENGLISH } else { "" };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let stems: Vec<u64> = line.split_whitespace().map(|word| analyzer.stem(word)).collect();
+            let stems: Vec<u64> =
+                line.split_whitespace().map(|word| analyzer.word(word.to_owned()).key).collect();
             for stem in &stems {
                 let list = groups.entry(*stem).or_default();
                 for other in &stems {
@@ -42,4 +43,9 @@ impl Related {
     pub(crate) fn knows(&self, stem: u64) -> bool {
         self.groups.contains_key(&stem)
     }
+}
+
+/// Every English word of the table.
+pub(crate) fn words<'a>() -> impl Iterator<Item = &'a str> {
+    ENGLISH.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
 }

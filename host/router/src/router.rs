@@ -14,6 +14,9 @@ use crate::score::{self, Scores};
 use crate::text::Analyzer;
 use crate::{Agent, Change, Choice, Decision, Settings, Verdict, confidence};
 
+/// How many of the best candidates the linear models judge, at least.
+const JUDGED: usize = 10;
+
 /// Decides which agent a task is for. Immutable; a clone is one reference count.
 #[derive(Clone)]
 pub struct Router {
@@ -27,9 +30,12 @@ impl Router {
     /// A router over `agents`. Of several with one id the last stays. The order matters for nothing else.
     pub fn build(settings: Settings, agents: impl IntoIterator<Item = Agent>) -> Router {
         let analyzer = Analyzer::new(settings.language);
-        let profiles = agents.into_iter().map(|agent| Profile::new(agent, &analyzer)).collect();
+        let related = Related::new(settings.language, &analyzer);
+        let profiles: Vec<Profile> = agents.into_iter().map(|agent| Profile::new(agent, &analyzer)).collect();
+        let spellings = profiles.iter().flat_map(|profile| &profile.spellings).map(String::as_str);
+        let analyzer = analyzer.clone().knowing(spellings.chain(crate::related::words()));
         Router {
-            related: Arc::new(Related::new(settings.language, &analyzer)),
+            related: Arc::new(related),
             settings: Arc::new(settings),
             analyzer,
             everyone: Candidates::all(Arc::new(Index::build(profiles))),
@@ -47,7 +53,7 @@ impl Router {
         }
         Router {
             settings: Arc::clone(&self.settings),
-            analyzer: self.analyzer,
+            analyzer: self.analyzer.clone(),
             related: Arc::clone(&self.related),
             everyone: Candidates::all(Arc::new(index)),
         }
@@ -81,7 +87,8 @@ impl Router {
     /// The agents whose id is `allowed`. Asks about each agent once: keep the result as long as you keep
     /// this router.
     pub fn candidates(&self, allowed: impl Fn(&str) -> bool) -> Candidates {
-        let slots = self.everyone.index.profiles().filter(|(_, p)| allowed(&p.agent.id)).map(|(slot, _)| slot);
+        let slots =
+            self.everyone.index.profiles().filter(|(_, p)| allowed(&p.agent.id)).map(|(slot, _)| slot);
         Candidates::of_slots(Arc::clone(&self.everyone.index), slots)
     }
 
@@ -103,11 +110,11 @@ impl Router {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
         let scores = score::rank(&query, candidates, self.kept());
         let decision = self.decision(&query, &scores, candidates);
-        explain::explain(decision, &query, &scores, candidates)
+        explain::explain(decision, &query, &scores, candidates, &self.settings)
     }
 
     fn kept(&self) -> usize {
-        (self.settings.alternatives + 2).max(crate::tune::t(19) as usize)
+        (self.settings.alternatives + 2).max(JUDGED)
     }
 
     fn decision(&self, query: &Query, scores: &Scores, candidates: &Candidates) -> Decision {
@@ -119,14 +126,16 @@ impl Router {
             .take((self.settings.alternatives + 1).max(2))
             .filter_map(|(scored, confidence)| {
                 let profile = candidates.index.profile(scored.slot)?;
-                let matched_keywords = explain::keywords(profile, &query.stems);
+                let matched_keywords = explain::keywords(profile, query);
                 Some(Choice { agent: profile.agent.id.clone(), confidence, matched_keywords })
             })
             .collect();
         let verdict = match ranked.as_slice() {
             [] => Verdict::NoMatch,
             [best, ..] if best.confidence < self.settings.threshold => Verdict::NoMatch,
-            [best, next, ..] if best.confidence - next.confidence <= self.settings.margin => Verdict::Ambiguous,
+            [best, next, ..] if best.confidence - next.confidence <= self.settings.margin => {
+                Verdict::Ambiguous
+            }
             _ => Verdict::Routed,
         };
         Decision { verdict, ranked }

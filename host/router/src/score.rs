@@ -1,16 +1,31 @@
 //! How well each candidate fits a task.
 //!
-//! Two models that know each agent alone are combined with statistics of the candidates at the time
-//! of asking: BM25F (Robertson, Zaragoza, Taylor: Simple BM25 Extension to Multiple Weighted Fields, 2004)
-//! over words, prefixes and phrases, and naive Bayes over every text of the agent. Agents with examples
-//! are then judged by a linear model (see `model`). Nothing here is kept between tasks.
+//! Two models that know each agent alone meet the statistics of the candidates at the time of asking: BM25F
+//! (Robertson, Zaragoza, Taylor: Simple BM25 Extension to Multiple Weighted Fields, 2004) over words,
+//! prefixes and phrases, and naive Bayes over every text of the agent. The best of them are then judged by
+//! what their examples taught (see `model`). Nothing here is kept between tasks.
 
-use crate::candidates::Candidates;
-use crate::index::Posting;
+use crate::candidates::{Candidates, Rarity};
 use crate::profile::{Demand, Profile};
 use crate::query::Query;
 use crate::text::{Kind, kind_weight, sequence_key};
-use crate::tune::t;
+
+/// What naive Bayes counts beside the words' score, for agents without and with examples.
+const BAYES: f32 = 0.08;
+const TAUGHT_BAYES: f32 = 0.3;
+/// What the linear model's margin counts.
+const MARGIN: f32 = 2.0;
+/// What stands in for that in agents without examples, so that having none is no handicap: a constant, and
+/// factors of the words' score and of naive Bayes.
+const UNTAUGHT: (f32, f32, f32) = (-0.6, 0.9, 0.1);
+/// What a phrase and the first letters of a word count beside a whole word.
+const PHRASE: f32 = 0.5;
+const PREFIX4: f32 = 0.15;
+const PREFIX5: f32 = 0.3;
+/// A task is not taken to say less than this, so that one common word is no certainty.
+const LEAST_LENGTH: f32 = 3.0;
+/// The longest trigger, in words, that counts as a phrase.
+const LONGEST_PHRASE: usize = 5;
 
 /// A candidate and what speaks for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,133 +43,139 @@ pub(crate) struct Scored {
 #[derive(Clone, Copy)]
 pub(crate) struct Worth {
     pub(crate) key: u64,
+    /// How many candidates hold it.
+    pub(crate) holders: usize,
     /// Probabilistic inverse document frequency, above 0.
     pub(crate) idf: f32,
     /// The same, dampened, for the models that see function words: at least 1.
     pub(crate) dampened: f32,
-    pub(crate) known: bool,
+}
+
+impl Worth {
+    pub(crate) fn of(key: u64, candidates: &Candidates) -> Self {
+        let holders = candidates.count(key);
+        let Rarity { idf, dampened } = candidates.rarity(holders);
+        Self { key, holders, idf, dampened }
+    }
 }
 
 /// The best candidates, best first, and what the task's keys are worth.
 pub(crate) struct Scores {
     pub(crate) best: Vec<Scored>,
+    /// In the order of the task's features.
     pub(crate) worths: Vec<Worth>,
-    /// Euclidean length of the content words' worth.
+    /// Euclidean length of the content words' worth, by which the words' score is divided.
     pub(crate) length: f32,
-    /// The same for every feature.
-    pub(crate) norm: f32,
-    /// Share of the content words' worth that the best candidate holds, 0..=1.
-    pub(crate) coverage: f32,
+    /// Share of the content words' worth that the best candidate and the next one hold, 0..=1.
+    pub(crate) coverage: [f32; 2],
 }
 
-pub(crate) fn worth(candidates: &Candidates, key: u64) -> Worth {
-    let with = candidates.count(key) as f32;
-    let all = candidates.len() as f32;
-    Worth {
-        key,
-        idf: (1.0 + (all - with + 0.5) / (with + 0.5)).ln(),
-        dampened: (1.0 + (all / with.max(1.0)).ln()).sqrt(),
-        known: with > 0.0,
+impl Scores {
+    /// What one of the task's features is worth.
+    pub(crate) fn worth(&self, key: u64) -> Option<&Worth> {
+        find(&self.worths, key)
     }
 }
 
-/// How much a kind of key adds to the lexical score.
+fn find(worths: &[Worth], key: u64) -> Option<&Worth> {
+    worths.binary_search_by_key(&key, |worth| worth.key).ok().map(|at| &worths[at])
+}
+
+/// How much a kind of key adds to the words' score.
 pub(crate) fn lexical_weight(key: u64) -> f32 {
     match key & 7 {
-        k if k == Kind::Word as u64 => 1.0,
-        k if k == Kind::Prefix4 as u64 => t(9),
-        k if k == Kind::Prefix5 as u64 => t(10),
-        k if k == Kind::Phrase as u64 => t(11),
+        kind if kind == Kind::Word as u64 => 1.0,
+        kind if kind == Kind::Prefix4 as u64 => PREFIX4,
+        kind if kind == Kind::Prefix5 as u64 => PREFIX5,
+        kind if kind == Kind::Phrase as u64 => PHRASE,
         _ => 0.0,
     }
 }
 
 /// Ranks the candidates for a task, keeping the `keep` best.
 pub(crate) fn rank(query: &Query, candidates: &Candidates, keep: usize) -> Scores {
-    let worths: Vec<Worth> = query.features.iter().map(|key| worth(candidates, *key)).collect();
-    let mut lexical = vec![0.0f32; candidates.index.slots()];
-    let mut bayes = vec![0.0f32; candidates.index.slots()];
-    let mut touched = vec![false; candidates.index.slots()];
-    let square = worths.iter().filter(|w| w.known).map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>();
-    let norm = square.sqrt().max(1e-6);
+    let worths: Vec<Worth> = query.features.iter().map(|key| Worth::of(*key, candidates)).collect();
+    let known = || worths.iter().filter(|worth| worth.holders > 0);
+    let norm = known().map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>().sqrt().max(1e-6);
+    let content = || query.content.iter().filter_map(|key| find(&worths, *key));
+    let length = content().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
+
+    let mut sums = vec![Sum::default(); candidates.index.slots()];
     let mut mass = 0.0;
-    for worth in worths.iter().filter(|w| w.known) {
-        let from_words = lexical_weight(worth.key) * worth.idf;
+    for worth in known() {
+        let from_words = lexical_weight(worth.key) * worth.idf / length;
         let from_bayes = kind_weight(worth.key) * worth.dampened / norm;
         mass += from_bayes;
-        candidates.each(worth.key, |posting: &Posting| {
-            let slot = posting.slot as usize;
-            lexical[slot] += from_words * posting.strength.lexical;
-            bayes[slot] += from_bayes * posting.strength.bayes;
-            touched[slot] = true;
+        candidates.each(worth.key, |posting| {
+            let sum = &mut sums[posting.slot as usize];
+            sum.lexical += from_words * posting.strength.lexical;
+            sum.bayes += from_bayes * posting.strength.bayes;
         });
     }
-    for (key, factor) in &query.related {
-        let worth = worth(candidates, *key);
-        if worth.known {
-            candidates.each(*key, |posting: &Posting| {
-                lexical[posting.slot as usize] += factor * worth.idf * posting.strength.lexical;
-                touched[posting.slot as usize] = true;
+    let phrases = phrases(query, &worths).map(|key| (key, PHRASE));
+    for (key, factor) in query.related.iter().copied().chain(phrases) {
+        let worth = Worth::of(key, candidates);
+        if worth.holders > 0 {
+            candidates.each(key, |posting| {
+                sums[posting.slot as usize].lexical += factor * worth.idf / length * posting.strength.lexical;
             });
         }
     }
-    for phrase in phrases(query) {
-        let worth = worth(candidates, phrase);
-        if worth.known {
-            candidates.each(phrase, |posting: &Posting| {
-                lexical[posting.slot as usize] += t(11) * worth.idf * posting.strength.lexical;
-            });
+
+    let mut best = Vec::with_capacity(8 * keep);
+    let mut least = f32::NEG_INFINITY;
+    let all = sums.iter().zip(candidates.index.traits()).enumerate();
+    for (slot, (sum, traits)) in all.filter(|(_, (sum, _))| sum.lexical > 0.0 || sum.bayes > 0.0) {
+        let slot = slot as u32;
+        let bayes = sum.bayes - mass * traits.bulk;
+        let score = sum.lexical + BAYES * bayes;
+        if score < least {
+            continue;
         }
-    }
-    let length = query
-        .content
-        .iter()
-        .map(|key| worth(candidates, *key).idf.powi(2))
-        .sum::<f32>()
-        .sqrt()
-        .max(t(21));
-    let mut best: Vec<Scored> = Vec::new();
-    for (slot, _) in touched.iter().enumerate().filter(|(_, touched)| **touched) {
-        let Some(profile) = candidates.index.profile(slot as u32) else { continue };
-        let (lexical, bayes) = (lexical[slot] / length, bayes[slot] - mass * profile.bulk);
-        let score = t(13) * lexical + t(12) * bayes;
-        best.push(Scored { slot: slot as u32, score, lexical, bayes, margin: None });
+        if traits.demanding && !candidates.index.profile(slot).is_some_and(|p| admits(p, &query.stems)) {
+            continue;
+        }
+        best.push(Scored { slot, score, lexical: sum.lexical, bayes, margin: None });
+        if best.len() == 8 * keep {
+            sort(&mut best, candidates, keep);
+            least = best.last().map_or(least, |scored| scored.score);
+        }
     }
     sort(&mut best, candidates, keep);
     if candidates.has_examples() {
-        for scored in &mut best {
-            let margin = candidates.model(scored.slot).map(|model| {
-                let sum: f32 = worths.iter().map(|w| model.weight(w.key) * kind_weight(w.key)).sum();
-                model.bias + sum / norm
-            });
-            scored.margin = margin;
-            scored.score += match margin {
-                Some(margin) => (t(25) - t(12)) * scored.bayes + t(14) * margin,
-                None => t(22) + t(23) * scored.lexical + t(24) * scored.bayes,
-            };
-        }
+        judge(&mut best, candidates, &worths, norm);
         sort(&mut best, candidates, keep);
     }
-    best.retain(|scored| {
-        candidates.index.profile(scored.slot).is_some_and(|profile| admits(profile, &query.stems))
+    let all: f32 = content().map(|worth| worth.idf).sum();
+    let coverage = [0, 1].map(|place| {
+        let profile = best.get(place).and_then(|scored: &Scored| candidates.index.profile(scored.slot));
+        let held = |profile: &Profile| content().filter(|w| profile.holds(w.key)).map(|w| w.idf).sum::<f32>();
+        profile.map_or(0.0, |profile| held(profile) / all.max(1e-6))
     });
-    let coverage = best.first().and_then(|s| candidates.index.profile(s.slot)).map_or(0.0, |p| coverage(query, p, candidates));
-    Scores { best, worths, length, norm, coverage }
+    Scores { best, worths, length, coverage }
 }
 
-fn coverage(query: &Query, profile: &Profile, candidates: &Candidates) -> f32 {
-    let (mut held, mut all) = (0.0, 0.0);
-    for key in &query.content {
-        let idf = worth(candidates, *key).idf;
-        all += idf;
-        if profile.terms.binary_search_by_key(key, |(key, _)| *key).is_ok() {
-            held += idf;
-        }
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    lexical: f32,
+    bayes: f32,
+}
+
+/// Adds what the examples taught.
+fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth], norm: f32) {
+    for scored in best {
+        scored.margin = candidates.model(scored.slot).map(|model| {
+            let sum: f32 = worths.iter().map(|w| model.weight(w.key) * kind_weight(w.key)).sum();
+            model.bias + sum / norm
+        });
+        scored.score += match scored.margin {
+            Some(margin) => (TAUGHT_BAYES - BAYES) * scored.bayes + MARGIN * margin,
+            None => UNTAUGHT.0 + UNTAUGHT.1 * scored.lexical + UNTAUGHT.2 * scored.bayes,
+        };
     }
-    if all > 0.0 { held / all } else { 0.0 }
 }
 
-/// Best first, by id where equal; only the `keep` best and those whose triggers admit the task.
+/// Best first, by id where equal; only the `keep` best.
 fn sort(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
     let id = |scored: &Scored| candidates.index.profile(scored.slot).map(|p| p.agent.id.as_str());
     let order = |a: &Scored, b: &Scored| b.score.total_cmp(&a.score).then_with(|| id(a).cmp(&id(b)));
@@ -165,26 +186,27 @@ fn sort(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
     best.sort_unstable_by(order);
 }
 
-/// Every run of two to five words, as the key of a trigger.
-fn phrases(query: &Query) -> impl Iterator<Item = u64> {
-    (2..=5).flat_map(move |size| {
-        query
-            .stems
-            .windows(size)
-            .map(|window| sequence_key(Kind::Phrase, window.iter().copied()))
+/// Every run of two to five words that may be a trigger, as its key. Where no candidate has the first two
+/// words side by side, none has the run.
+fn phrases<'a>(query: &'a Query, worths: &'a [Worth]) -> impl Iterator<Item = u64> + 'a {
+    let starts = query.stems.windows(2).enumerate().filter(|(_, pair)| {
+        let key = sequence_key(Kind::Pair, pair.iter().copied());
+        find(worths, key).is_some_and(|worth| worth.holders > 0)
+    });
+    starts.flat_map(|(at, _)| {
+        let rest = &query.stems[at..];
+        (2..=LONGEST_PHRASE.min(rest.len()))
+            .map(|size| sequence_key(Kind::Phrase, rest[..size].iter().copied()))
     })
 }
 
-/// Whether `task` holds the words of `phrase` side by side.
-pub(crate) fn holds(task: &[u64], phrase: &[u64]) -> bool {
-    !phrase.is_empty() && task.windows(phrase.len()).any(|window| window == phrase)
-}
-
+/// Whether no required trigger is missing and no forbidden one present.
 fn admits(profile: &Profile, task: &[u64]) -> bool {
-    !profile.demanding
-        || profile.triggers.iter().all(|trigger| match trigger.demand {
-            Demand::Wanted => true,
-            Demand::Required => holds(task, &trigger.keys),
-            Demand::Forbidden => !holds(task, &trigger.keys),
-        })
+    let present =
+        |phrase: &[u64]| !phrase.is_empty() && task.windows(phrase.len()).any(|window| window == phrase);
+    profile.triggers.iter().all(|trigger| match trigger.demand {
+        Demand::Wanted => true,
+        Demand::Required => present(&trigger.keys),
+        Demand::Forbidden => !present(&trigger.keys),
+    })
 }

@@ -13,25 +13,53 @@ const MOST: usize = 32;
 
 /// The keys under which a word can be found by its misspellings: itself and each way to leave out one letter.
 pub(crate) fn gaps(word: &str) -> Vec<u64> {
-    let mut out = vec![key(Kind::Gap, word)];
-    if word.len() > MOST {
-        return out;
+    let letters = word.chars().count();
+    if letters > MOST {
+        return Vec::new();
     }
-    let mut shorter = String::with_capacity(word.len());
-    for (at, c) in word.char_indices() {
-        shorter.clear();
-        shorter.push_str(&word[..at]);
-        shorter.push_str(&word[at + c.len_utf8()..]);
-        out.push(key(Kind::Gap, &shorter));
+    // A polynomial hash, so that the hash without a letter follows from those of what is before and behind it.
+    let values = || word.chars().map(|c| u64::from(u32::from(c)) + 1);
+    let whole = values().fold(0u64, |hash, value| hash.wrapping_mul(BASE).wrapping_add(value));
+    let mut out = Vec::with_capacity(letters + 1);
+    out.push(finish(whole));
+    let mut power = (1..letters).fold(1u64, |power, _| power.wrapping_mul(BASE));
+    let (mut before, mut behind) = (0u64, whole);
+    for value in values() {
+        behind = behind.wrapping_sub(value.wrapping_mul(power));
+        // `before` holds the letters so far; without this one they stand one place lower.
+        out.push(finish(before.wrapping_mul(power).wrapping_add(behind)));
+        before = before.wrapping_mul(BASE).wrapping_add(value);
+        power = power.wrapping_mul(INVERSE);
     }
     out.sort_unstable();
     out.dedup();
     out
 }
 
+/// An odd number, and its inverse modulo 2^64.
+const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+const INVERSE: u64 = inverse(BASE);
+
+/// Newton's iteration for the inverse of an odd number; each step doubles the bits that are right.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut step = 0;
+    while step < 6 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        step += 1;
+    }
+    inverse
+}
+
+/// Spreads a hash over all bits and marks its kind.
+fn finish(hash: u64) -> u64 {
+    let mixed = (hash ^ (hash >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 29)) & !7 | Kind::Gap as u64
+}
+
 /// The commonest word among the candidates at edit distance one, the first in the alphabet of equals.
 pub(crate) fn correct(word: &str, candidates: &Candidates) -> Option<String> {
-    if word.len() > MOST || word.chars().count() < LEAST || word.bytes().any(|b| b.is_ascii_digit()) {
+    if !(LEAST..=MOST).contains(&word.chars().count()) || word.bytes().any(|b| b.is_ascii_digit()) {
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
@@ -74,8 +102,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn gaps_meet_where_one_letter_differs() {
+        let meet = |a: &str, b: &str| gaps(a).iter().any(|gap| gaps(b).contains(gap));
+        assert!(meet("weather", "wether") && meet("weather", "weathex") && meet("wxeather", "weather"));
+        assert!(meet("weather", "waether") && meet("größe", "grösse") == meet("grösse", "größe"));
+        assert!(!meet("weather", "climate"));
+    }
+
+    #[test]
     fn one_edit_is_insert_delete_change_or_swap() {
-        for (a, b) in [("weather", "wether"), ("weather", "weathers"), ("weather", "weathfr"), ("weather", "waether")] {
+        for (a, b) in
+            [("weather", "wether"), ("weather", "weathers"), ("weather", "weathfr"), ("weather", "waether")]
+        {
             assert!(one_edit(a, b) && one_edit(b, a), "{a} {b}");
         }
         assert!(!one_edit("weather", "weather"));

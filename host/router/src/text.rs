@@ -3,9 +3,10 @@
 //! Pure functions. Knows nothing of agents or scores.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use frostem::Stemmer;
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::Language;
 
@@ -51,6 +52,8 @@ pub(crate) fn sequence_key(kind: Kind, stems: impl Iterator<Item = u64>) -> u64 
 pub(crate) struct Word {
     /// As written, in lower case.
     pub(crate) surface: String,
+    /// The key of that, of kind [`Kind::Surface`].
+    pub(crate) surface_key: u64,
     /// The key of its stem, of kind [`Kind::Word`].
     pub(crate) key: u64,
     /// A function word: says how a sentence is built, not what it is about.
@@ -58,10 +61,12 @@ pub(crate) struct Word {
 }
 
 /// Splits and stems text of one language.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Analyzer {
     stemmer: Option<Stemmer>,
     function_words: &'static [&'static str],
+    /// What was worked out before, by the key of the word: saves time and changes nothing.
+    known: Arc<FxHashMap<u64, (u64, bool)>>,
 }
 
 impl Analyzer {
@@ -69,7 +74,18 @@ impl Analyzer {
         Self {
             stemmer: language.algorithm().map(Stemmer::new),
             function_words: crate::function_words::of(language),
+            known: Arc::default(),
         }
+    }
+
+    /// The same analyzer, with these words and all function words worked out.
+    pub(crate) fn knowing<'a>(self, words: impl Iterator<Item = &'a str>) -> Self {
+        let mut known = FxHashMap::default();
+        for text in words.chain(self.function_words.iter().copied()) {
+            let surface_key = key(Kind::Surface, text);
+            known.entry(surface_key).or_insert_with(|| self.work_out(text));
+        }
+        Self { known: Arc::new(known), ..self }
     }
 
     /// The words of `text`, in order.
@@ -81,19 +97,18 @@ impl Analyzer {
 
     /// A word that is already in lower case.
     pub(crate) fn word(&self, surface: String) -> Word {
-        let function = self.function_words.binary_search(&surface.as_str()).is_ok();
-        Word {
-            key: self.stem(&surface),
-            surface,
-            function,
-        }
+        let surface_key = key(Kind::Surface, &surface);
+        let known = self.known.get(&surface_key).copied();
+        let (key, function) = known.unwrap_or_else(|| self.work_out(&surface));
+        Word { surface, surface_key, key, function }
     }
 
-    /// The key of a word's stem.
-    pub(crate) fn stem(&self, surface: &str) -> u64 {
+    /// The key of a word's stem, and whether it is a function word. Those are not stemmed.
+    fn work_out(&self, surface: &str) -> (u64, bool) {
+        let function = self.function_words.binary_search(&surface).is_ok();
         match self.stemmer {
-            Some(stemmer) => key(Kind::Word, &stemmer.stem(surface)),
-            None => key(Kind::Word, surface),
+            Some(stemmer) if !function => (key(Kind::Word, &stemmer.stem(surface)), false),
+            _ => (key(Kind::Word, surface), function),
         }
     }
 }
@@ -103,7 +118,7 @@ pub(crate) fn features(words: &[Word]) -> Vec<u64> {
     let mut out = Vec::with_capacity(words.len() * 5);
     for word in words {
         out.push(word.key);
-        out.push(key(Kind::Surface, &word.surface));
+        out.push(word.surface_key);
         for (count, kind) in [(4, Kind::Prefix4), (5, Kind::Prefix5)] {
             if let Some(prefix) = prefix(&word.surface, count) {
                 out.push(key(kind, prefix));
@@ -142,6 +157,11 @@ fn split(text: &str, mut each: impl FnMut(String)) {
         }
     };
     for c in text.chars() {
+        if c.is_ascii_lowercase() && unspaced.is_none() {
+            current.push(c);
+            before = Some(c);
+            continue;
+        }
         if is_unspaced(c) {
             flush(&mut current, &mut each);
             if let Some(first) = unspaced {
