@@ -12,7 +12,8 @@ use stockade::domain::{CapabilityScope, Principal, RequestId, Task, TaskText};
 use stockade::engine::{Invocation, Spent};
 use stockade::scheduler::Submission;
 
-const AGENTS: &str = "[agents.echo]\ncomponent = \"tests/guests/target/wasm32-wasip2/release/guest_echo.wasm\"\n";
+const AGENTS: &str =
+    "[agents.echo]\ncomponent = \"tests/guests/target/wasm32-wasip2/release/guest_echo.wasm\"\n";
 
 fn calls(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

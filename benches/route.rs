@@ -5,11 +5,56 @@ use stockade_router::{Agent, Change, Router, Settings};
 
 /// Words that the made-up agents and tasks share, so that tasks match some agents and not others.
 const WORDS: &[&str] = &[
-    "server", "cpu", "memory", "disk", "network", "invoice", "payment", "refund", "customer", "order",
-    "shipping", "parcel", "weather", "forecast", "rain", "flight", "hotel", "booking", "ticket", "train",
-    "recipe", "kitchen", "garden", "plant", "music", "playlist", "song", "movie", "actor", "review",
-    "database", "query", "table", "backup", "restore", "deploy", "release", "branch", "commit", "merge",
-    "translate", "grammar", "summary", "email", "calendar", "meeting", "reminder", "contact", "phone", "photo",
+    "server",
+    "cpu",
+    "memory",
+    "disk",
+    "network",
+    "invoice",
+    "payment",
+    "refund",
+    "customer",
+    "order",
+    "shipping",
+    "parcel",
+    "weather",
+    "forecast",
+    "rain",
+    "flight",
+    "hotel",
+    "booking",
+    "ticket",
+    "train",
+    "recipe",
+    "kitchen",
+    "garden",
+    "plant",
+    "music",
+    "playlist",
+    "song",
+    "movie",
+    "actor",
+    "review",
+    "database",
+    "query",
+    "table",
+    "backup",
+    "restore",
+    "deploy",
+    "release",
+    "branch",
+    "commit",
+    "merge",
+    "translate",
+    "grammar",
+    "summary",
+    "email",
+    "calendar",
+    "meeting",
+    "reminder",
+    "contact",
+    "phone",
+    "photo",
 ];
 
 fn word(seed: usize) -> &'static str {
@@ -55,7 +100,11 @@ fn routing(criterion: &mut Criterion) {
         group.sample_size(10);
         group.bench_function(format!("build {count}"), |bencher| {
             let fresh = || agents.clone();
-            bencher.iter_batched(fresh, |agents| Router::build(Settings::default(), agents), BatchSize::PerIteration);
+            bencher.iter_batched(
+                fresh,
+                |agents| Router::build(Settings::default(), agents),
+                BatchSize::PerIteration,
+            );
         });
         group.finish();
     }

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use crate::api::{self, Api, Ended, Handles};
 use crate::auth::{self, AdminKey, Authenticator, Secret};
 use crate::capabilities::Services;
-use crate::config::{AgentConfig, AuthConfig, Config};
-use crate::domain::{AgentId, Clock, RequestId, SystemClock};
+use crate::config::{AgentConfig, AuthConfig, Config, RouterConfig};
+use crate::domain::{AgentId, AgentScope, Clock, RequestId, SystemClock};
 use crate::engine::{Engine, EngineError};
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -28,7 +28,9 @@ pub enum StartError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The data folder cannot be used.
-    #[error("cannot use the data folder {path}: {reason}; set `data_dir` in [server] to one that this user can write")]
+    #[error(
+        "cannot use the data folder {path}: {reason}; set `data_dir` in [server] to one that this user can write"
+    )]
     DataDir {
         /// The folder.
         path: String,
@@ -36,7 +38,9 @@ pub enum StartError {
         reason: std::io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {listen}: {reason}; stop what listens there, or choose another address with `--listen`")]
+    #[error(
+        "cannot listen on {listen}: {reason}; stop what listens there, or choose another address with `--listen`"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -80,13 +84,11 @@ impl Host {
         let runtime = tokio::runtime::Handle::current();
         let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), services, runtime)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let router = stockade_router::Settings {
-            threshold: config.router.threshold,
-            margin: config.router.margin,
-            language: config.router.language,
-            ..stockade_router::Settings::default()
-        };
-        let registry = Registry::new(engine.clone(), router, clock);
+        let router = router_settings(&config.router);
+        // What each key may call is worked out before its first task.
+        let keys = config.auth.keys.iter().map(|key| key.scope.clone());
+        let scopes = keys.chain([AgentScope::all()]);
+        let registry = Registry::new(engine.clone(), router, clock, scopes, config.agents.values());
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
         Ok(Self { registry, scheduler, engine, config })
     }
@@ -99,7 +101,7 @@ impl Host {
     /// Loads every agent of agents.toml.
     pub async fn load_all(&self) {
         let began = Instant::now();
-        self.registry.load_all(self.config.agents.values().cloned().map(Arc::new)).await;
+        self.registry.load(self.config.agents.values().cloned().map(Arc::new)).await;
         let agents = self.config.agents.len();
         let failed = self.registry.snapshot().agents().filter(|entry| entry.version.is_none()).count();
         tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
@@ -132,8 +134,18 @@ impl Host {
     pub async fn load_one(&self, id: &AgentId) -> bool {
         let config: Option<AgentConfig> = self.config.agents.get(id).cloned();
         let known = config.is_some();
-        self.registry.load_all(config.map(Arc::new)).await;
+        self.registry.load(config.map(Arc::new)).await;
         known
+    }
+}
+
+/// `[router]` as the router takes it.
+pub fn router_settings(config: &RouterConfig) -> stockade_router::Settings {
+    stockade_router::Settings {
+        threshold: config.threshold,
+        margin: config.margin,
+        language: config.language,
+        ..stockade_router::Settings::default()
     }
 }
 

@@ -165,8 +165,14 @@ struct StatusShown<'a> {
     name: &'a str,
     /// As in the list.
     status: AgentStatus,
+    /// The version that it states; empty while that is unknown.
+    version: &'a str,
     /// `null` while no version serves.
     generation: Option<u64>,
+    /// The SHA-256 of the component that serves.
+    digest: Option<Digest>,
+    /// How its last load went.
+    last_reload: Reload<'a>,
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
@@ -220,7 +226,10 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> 
                 id: &entry.id,
                 name: &entry.card.name,
                 status: entry.status,
+                version: &entry.card.version,
                 generation: entry.version.as_ref().map(|version| version.generation),
+                digest: entry.version.as_ref().map(|version| version.digest),
+                last_reload: Reload::from(&entry.last_load),
                 load: LoadShown::from(load),
                 last_heartbeat: None,
             })
@@ -285,8 +294,8 @@ pub(super) async fn one(
         loaded_at: version.map(|version| version.loaded_at),
         limits: version.map(|version| LimitsShown::from(&version.limits)),
         grants: version.map(|version| &version.capabilities),
-        imports: version.map(|version| version.imports.as_slice()),
-        exports_health: version.map(|version| version.exports_health),
+        imports: version.map(|version| version.component.imports()),
+        exports_health: version.map(|version| version.component.exports_health()),
         denials: &load.denials,
         last_reload: Reload::from(&entry.last_load),
         load: LoadShown::from(&load),

@@ -55,27 +55,15 @@ pub enum AdminKeyError {
 pub fn load_or_create(data_dir: &Path) -> Result<AdminKey, AdminKeyError> {
     let path = data_dir.join(FILE);
     if let Some(secret) = read(&path)? {
-        return Ok(AdminKey {
-            secret,
-            path,
-            created: false,
-        });
+        return Ok(AdminKey { secret, path, created: false });
     }
     let secret = Secret::random()?;
     create_folder(data_dir).map_err(|error| io_error("create", data_dir, error))?;
     match write(data_dir, &path, &secret) {
-        Ok(()) => Ok(AdminKey {
-            secret,
-            path,
-            created: true,
-        }),
+        Ok(()) => Ok(AdminKey { secret, path, created: true }),
         // Another start was quicker: its key counts.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match read(&path)? {
-            Some(secret) => Ok(AdminKey {
-                secret,
-                path,
-                created: false,
-            }),
+            Some(secret) => Ok(AdminKey { secret, path, created: false }),
             None => Err(io_error("read", &path, error)),
         },
         Err(error) => Err(io_error("write", &path, error)),
@@ -83,11 +71,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<AdminKey, AdminKeyError> {
 }
 
 fn io_error(attempt: &'static str, path: &Path, error: io::Error) -> AdminKeyError {
-    AdminKeyError::Io {
-        attempt,
-        path: path.to_owned(),
-        error,
-    }
+    AdminKeyError::Io { attempt, path: path.to_owned(), error }
 }
 
 /// The key in the file; `None` where there is no file.
@@ -131,10 +115,7 @@ fn write(folder: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
 #[cfg(unix)]
 fn create_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 #[cfg(not(unix))]
@@ -194,18 +175,12 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_not_used() {
-        for content in [
-            b"".as_slice(),
-            b"short",
-            b"two words of more than thirty-two characters",
-            b"\xff\xfe",
-        ] {
+        for content in
+            [b"".as_slice(), b"short", b"two words of more than thirty-two characters", b"\xff\xfe"]
+        {
             let folder = tempfile::tempdir().expect("folder");
             fs::write(folder.path().join(FILE), content).expect("write");
-            assert!(matches!(
-                load_or_create(folder.path()),
-                Err(AdminKeyError::Malformed(_))
-            ));
+            assert!(matches!(load_or_create(folder.path()), Err(AdminKeyError::Malformed(_))));
         }
     }
 
@@ -213,13 +188,8 @@ mod tests {
     fn of_many_starts_at_once_one_makes_it() {
         let folder = tempfile::tempdir().expect("folder");
         let keys: Vec<AdminKey> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| load_or_create(folder.path())))
-                .collect();
-            starts
-                .into_iter()
-                .map(|start| start.join().expect("thread").expect("key"))
-                .collect()
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| load_or_create(folder.path()))).collect();
+            starts.into_iter().map(|start| start.join().expect("thread").expect("key")).collect()
         });
         assert_eq!(keys.iter().filter(|key| key.created).count(), 1);
         assert!(keys.iter().all(|key| key.secret == keys[0].secret));

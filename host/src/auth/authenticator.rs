@@ -42,16 +42,9 @@ impl Authenticator {
     /// Knows the keys of `config`, and `admin` where the host made one itself.
     pub fn new(config: &AuthConfig, admin: Option<&Secret>) -> Self {
         let AuthConfig { anonymous, keys } = config;
-        let anonymous = anonymous.then(|| {
-            Arc::new(Principal {
-                role: Role::Call,
-                ..Principal::operator(ANONYMOUS)
-            })
-        });
-        let mut known = Self {
-            keys: HashMap::with_capacity(keys.len() + 1),
-            anonymous,
-        };
+        let anonymous =
+            anonymous.then(|| Arc::new(Principal { role: Role::Call, ..Principal::operator(ANONYMOUS) }));
+        let mut known = Self { keys: HashMap::with_capacity(keys.len() + 1), anonymous };
         for key in keys {
             known.add(key.sha256, principal(key));
         }
@@ -68,9 +61,7 @@ impl Authenticator {
     /// [`AuthError::Missing`] where there is no key and anonymous callers are not let in;
     /// [`AuthError::Invalid`] for every other failure, also where anonymous callers are let in.
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Arc<Principal>, AuthError> {
-        let header = authorization
-            .map(<[u8]>::trim_ascii)
-            .filter(|header| !header.is_empty());
+        let header = authorization.map(<[u8]>::trim_ascii).filter(|header| !header.is_empty());
         let Some(header) = header else {
             return self.anonymous.clone().ok_or(AuthError::Missing);
         };
@@ -91,10 +82,7 @@ impl Authenticator {
     }
 
     fn add(&mut self, digest: Digest, principal: Principal) {
-        self.keys
-            .entry(bucket(&digest))
-            .or_default()
-            .push((digest, Arc::new(principal)));
+        self.keys.entry(bucket(&digest)).or_default().push((digest, Arc::new(principal)));
     }
 }
 
@@ -126,16 +114,7 @@ fn bucket(digest: &Digest) -> u64 {
 }
 
 fn principal(key: &KeyConfig) -> Principal {
-    let KeyConfig {
-        name,
-        sha256: _,
-        role,
-        tenant,
-        scope,
-        capabilities,
-        priority,
-        short: _,
-    } = key;
+    let KeyConfig { name, sha256: _, role, tenant, scope, capabilities, priority, short: _ } = key;
     Principal {
         tenant: tenant.clone(),
         key_id: name.as_str().into(),
@@ -162,26 +141,17 @@ mod tests {
             priority: 3,
             short: false,
         };
-        AuthConfig {
-            anonymous,
-            keys: vec![key("one", "first-key"), key("two", "second-key")],
-        }
+        AuthConfig { anonymous, keys: vec![key("one", "first-key"), key("two", "second-key")] }
     }
 
     fn who(auth: &Authenticator, header: &str) -> Result<String, AuthError> {
-        auth.authenticate(Some(header.as_bytes()))
-            .map(|principal| principal.key_id.to_string())
+        auth.authenticate(Some(header.as_bytes())).map(|principal| principal.key_id.to_string())
     }
 
     #[test]
     fn keys_come_with_or_without_a_scheme() {
         let auth = Authenticator::new(&config(false), None);
-        for header in [
-            "Bearer second-key",
-            "bearer  second-key ",
-            "BEARER\tsecond-key",
-            " second-key ",
-        ] {
+        for header in ["Bearer second-key", "bearer  second-key ", "BEARER\tsecond-key", " second-key "] {
             assert_eq!(who(&auth, header), Ok("two".to_owned()), "{header:?}");
         }
         let principal = auth.authenticate(Some(b"first-key")).expect("known");
@@ -217,18 +187,12 @@ mod tests {
         let closed = Authenticator::new(&config(false), None);
         assert!(!closed.accepts_anonymous());
         for header in [None, Some(b"".as_slice()), Some(b"  ".as_slice())] {
-            assert_eq!(
-                closed.authenticate(header).map(|_| ()),
-                Err(AuthError::Missing)
-            );
+            assert_eq!(closed.authenticate(header).map(|_| ()), Err(AuthError::Missing));
         }
         let open = Authenticator::new(&config(true), None);
         assert!(open.accepts_anonymous());
         let principal = open.authenticate(None).expect("anonymous");
-        assert_eq!(
-            (&*principal.key_id, principal.role),
-            (ANONYMOUS, Role::Call)
-        );
+        assert_eq!((&*principal.key_id, principal.role), (ANONYMOUS, Role::Call));
         assert!(principal.agent_scope.is_all());
     }
 
@@ -236,13 +200,8 @@ mod tests {
     fn the_hosts_own_key_is_an_admins() {
         let secret = Secret::random().expect("key");
         let auth = Authenticator::new(&AuthConfig::default(), Some(&secret));
-        let principal = auth
-            .authenticate(Some(secret.expose().as_bytes()))
-            .expect("admin");
-        assert_eq!(
-            (&*principal.key_id, principal.role),
-            (LOCAL_ADMIN, Role::Admin)
-        );
+        let principal = auth.authenticate(Some(secret.expose().as_bytes())).expect("admin");
+        assert_eq!((&*principal.key_id, principal.role), (LOCAL_ADMIN, Role::Admin));
     }
 
     #[test]

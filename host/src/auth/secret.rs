@@ -58,10 +58,7 @@ mod tests {
 
     #[test]
     fn keys_are_long_different_and_hidden() {
-        let (a, b) = (
-            Secret::random().expect("key"),
-            Secret::random().expect("key"),
-        );
+        let (a, b) = (Secret::random().expect("key"), Secret::random().expect("key"));
         assert_ne!(a, b);
         assert!(a.expose().starts_with(PREFIX) && a.expose().len() == PREFIX.len() + 64);
         assert_eq!(format!("{a:?}"), "Secret(..)");

@@ -68,9 +68,9 @@ impl fmt::Display for Warning {
                 f,
                 "the key `{name}` has fewer than 32 characters: that is enough on this machine only"
             ),
-            Self::Anonymous => f.write_str(
-                "callers need no key: every program on this machine can call every agent",
-            ),
+            Self::Anonymous => {
+                f.write_str("callers need no key: every program on this machine can call every agent")
+            }
         }
     }
 }
@@ -81,19 +81,12 @@ impl fmt::Display for Warning {
 /// [`Refusal`] where others than this machine reach the address and the keys do not suffice for that.
 pub fn startup(listen: SocketAddr, config: &AuthConfig) -> Result<Startup, Refusal> {
     let loopback = listen.ip().to_canonical().is_loopback();
-    let short = config
-        .keys
-        .iter()
-        .filter(|key| key.short)
-        .map(|key| key.name.clone());
+    let short = config.keys.iter().filter(|key| key.short).map(|key| key.name.clone());
     let needs_admin_key = config.keys.is_empty();
     if loopback {
         let anonymous = config.anonymous.then_some(Warning::Anonymous);
         let short = short.map(|name| Warning::ShortKey { name });
-        return Ok(Startup {
-            needs_admin_key,
-            warnings: anonymous.into_iter().chain(short).collect(),
-        });
+        return Ok(Startup { needs_admin_key, warnings: anonymous.into_iter().chain(short).collect() });
     }
     if config.anonymous {
         return Err(Refusal::Anonymous { listen });
@@ -124,10 +117,7 @@ mod tests {
             priority: 0,
             short: *short,
         };
-        AuthConfig {
-            anonymous,
-            keys: keys.iter().map(key).collect(),
-        }
+        AuthConfig { anonymous, keys: keys.iter().map(key).collect() }
     }
 
     fn at(listen: &str, config: &AuthConfig) -> Result<Startup, Refusal> {
@@ -136,49 +126,22 @@ mod tests {
 
     #[test]
     fn on_loopback_everything_goes_with_a_warning() {
-        for listen in [
-            "127.0.0.1:1",
-            "127.9.9.9:1",
-            "[::1]:1",
-            "[::ffff:127.0.0.1]:1",
-        ] {
+        for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             let startup = at(listen, &config(false, &[])).expect("allowed");
-            assert_eq!(
-                startup,
-                Startup {
-                    needs_admin_key: true,
-                    warnings: Vec::new()
-                }
-            );
+            assert_eq!(startup, Startup { needs_admin_key: true, warnings: Vec::new() });
             let startup = at(listen, &config(true, &[true])).expect("allowed");
             assert!(!startup.needs_admin_key);
-            let short = Warning::ShortKey {
-                name: "k".to_owned(),
-            };
+            let short = Warning::ShortKey { name: "k".to_owned() };
             assert_eq!(startup.warnings, [Warning::Anonymous, short]);
         }
     }
 
     #[test]
     fn elsewhere_only_long_keys_do() {
-        for listen in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "192.168.1.1:1",
-            "[::ffff:10.0.0.1]:1",
-        ] {
-            assert!(matches!(
-                at(listen, &config(false, &[])),
-                Err(Refusal::NoKey { .. })
-            ));
-            assert!(matches!(
-                at(listen, &config(true, &[false])),
-                Err(Refusal::Anonymous { .. })
-            ));
-            assert!(matches!(
-                at(listen, &config(false, &[false, true])),
-                Err(Refusal::ShortKey { .. })
-            ));
+        for listen in ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "[::ffff:10.0.0.1]:1"] {
+            assert!(matches!(at(listen, &config(false, &[])), Err(Refusal::NoKey { .. })));
+            assert!(matches!(at(listen, &config(true, &[false])), Err(Refusal::Anonymous { .. })));
+            assert!(matches!(at(listen, &config(false, &[false, true])), Err(Refusal::ShortKey { .. })));
             assert_eq!(at(listen, &config(false, &[false])), Ok(Startup::default()));
         }
     }

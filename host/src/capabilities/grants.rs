@@ -71,9 +71,7 @@ pub fn check(
     grants: &Grants,
     scope: &CapabilityScope,
 ) -> Result<(), Denial> {
-    let denial = |cause, key_to_add| {
-        Err(Denial { capability: capability.to_owned(), key_to_add, cause })
-    };
+    let denial = |cause, key_to_add| Err(Denial { capability: capability.to_owned(), key_to_add, cause });
     if grants.0.get(capability) != Some(&true) {
         return denial(DenialCause::Agent, format!("[agents.{agent}.grants] {capability} = true"));
     }
@@ -94,9 +92,8 @@ mod tests {
 
     #[test]
     fn a_capability_needs_the_agents_grant_and_the_keys_scope() {
-        let only = |names: &[&str]| {
-            CapabilityScope::Only(names.iter().map(|name| (*name).to_owned()).collect())
-        };
+        let only =
+            |names: &[&str]| CapabilityScope::Only(names.iter().map(|name| (*name).to_owned()).collect());
         let cause = |grants, scope: &CapabilityScope| {
             check("a", "system", &granted(grants), scope).err().map(|denial| denial.cause)
         };

@@ -107,7 +107,9 @@ impl wasmtime::ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // The smaller of the guest's own maximum and the pool's.
         if maximum.is_some_and(|maximum| desired > maximum) {
+            self.memory_refused = true;
             return Ok(false);
         }
         Ok(self.grow(desired.saturating_sub(current) as u64))
@@ -125,6 +127,7 @@ impl wasmtime::ResourceLimiter for Meter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
+            self.memory_refused = true;
             return Ok(false);
         }
         Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT)))

@@ -78,16 +78,7 @@ impl CallState {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
-        Self {
-            wasi,
-            table,
-            meter: Meter::new(limits),
-            log,
-            denials: Vec::new(),
-            agent,
-            caller,
-            services,
-        }
+        Self { wasi, table, meter: Meter::new(limits), log, denials: Vec::new(), agent, caller, services }
     }
 
     /// Whose call this is.
@@ -97,8 +88,7 @@ impl CallState {
 
     /// Whether the guest may use the gated `capability` now; a refusal is recorded once.
     fn allowed(&mut self, capability: &'static str) -> Result<(), String> {
-        let Err(denial) =
-            grants::check(self.agent.id.as_str(), capability, &self.agent.grants, &self.caller)
+        let Err(denial) = grants::check(self.agent.id.as_str(), capability, &self.agent.grants, &self.caller)
         else {
             return Ok(());
         };

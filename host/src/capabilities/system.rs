@@ -54,7 +54,7 @@ impl SystemSource {
             Sample::Processes => sampler.processes_at,
         };
         let age = last.map(|at| at.elapsed());
-        if !age.is_some_and(|age| age <= SAMPLE_AGE) {
+        if age.is_none_or(|age| age > SAMPLE_AGE) {
             sampler = blocking(move || refresh(sampler, sample)).await?;
             tokio::time::sleep(SAMPLE_SPAN).await;
         } else if let Some(rest) = age.and_then(|age| SAMPLE_SPAN.checked_sub(age)) {

@@ -88,9 +88,8 @@ fn cargo_build(project: &Path, output: Output) -> anyhow::Result<Option<Vec<Buil
     if output == Output::Json {
         command.arg("--quiet");
     }
-    let mut cargo = command
-        .spawn()
-        .context("cannot start `cargo`; install Rust with rustup (https://rustup.rs)")?;
+    let mut cargo =
+        command.spawn().context("cannot start `cargo`; install Rust with rustup (https://rustup.rs)")?;
     let mut built = Vec::new();
     if let Some(messages) = cargo.stdout.take() {
         for line in BufReader::new(messages).lines() {

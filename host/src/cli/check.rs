@@ -78,7 +78,9 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
         for (capability, granted) in capabilities {
             if !granted {
                 let id = &entry.id;
-                let message = format!("imports `{capability}`, which it is not granted; add [agents.{id}.grants] {capability} = true, or leave it refused");
+                let message = format!(
+                    "imports `{capability}`, which it is not granted; add [agents.{id}.grants] {capability} = true, or leave it refused"
+                );
                 warnings.push(json!({ "agent": id, "message": message }));
             }
         }

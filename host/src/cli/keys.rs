@@ -94,13 +94,7 @@ pub(super) fn run(
 
 /// Everything that is wrong with the arguments, at once.
 fn check(args: &CreateArgs) -> anyhow::Result<()> {
-    let CreateArgs {
-        name,
-        scope,
-        role: _,
-        tenant,
-        capabilities,
-    } = args;
+    let CreateArgs { name, scope, role: _, tenant, capabilities } = args;
     let mut wrong = Vec::new();
     if let Err(reason) = check_key_name(name) {
         wrong.push(format!("--name {reason}"));
@@ -131,13 +125,7 @@ fn check(args: &CreateArgs) -> anyhow::Result<()> {
 
 /// The table for agents.toml.
 fn block(args: &CreateArgs, secret: &Secret) -> String {
-    let CreateArgs {
-        name,
-        scope,
-        role,
-        tenant,
-        capabilities,
-    } = args;
+    let CreateArgs { name, scope, role, tenant, capabilities } = args;
     let mut lines = vec![
         "[[auth.keys]]".to_owned(),
         format!("name = {}", quoted(name)),
@@ -223,47 +211,25 @@ mod tests {
         let (key, block) = (out.trim_end(), &err[err.find("[[").expect("block")..]);
         assert!(key.len() >= 32 && !err.contains(key));
         let config = parse(block, "agents.toml", Path::new("/"), &NoEnvironment).expect("valid");
-        let principal = Authenticator::new(&config.auth, None)
-            .authenticate(Some(key.as_bytes()))
-            .expect("in");
-        assert_eq!(
-            (&*principal.key_id, principal.tenant.as_str()),
-            ("ci", "acme")
-        );
+        let principal =
+            Authenticator::new(&config.auth, None).authenticate(Some(key.as_bytes())).expect("in");
+        assert_eq!((&*principal.key_id, principal.tenant.as_str()), ("ci", "acme"));
         assert_eq!(principal.role, crate::domain::Role::Admin);
-        assert_eq!(
-            principal.agent_scope.as_str(),
-            "calc,category:a \"b\",team-*"
-        );
+        assert_eq!(principal.agent_scope.as_str(), "calc,category:a \"b\",team-*");
     }
 
     #[test]
     fn json_has_it_all() {
         let (out, err) = keys(true, &["--name", "ci", "--scope", "*"]).expect("made");
         let value: serde_json::Value = serde_json::from_str(&out).expect("json");
-        let (key, toml) = (
-            value["key"].as_str().expect("key"),
-            value["toml"].as_str().expect("toml"),
-        );
-        assert_eq!(
-            value["sha256"],
-            crate::domain::Digest::of(key.as_bytes()).to_string()
-        );
+        let (key, toml) = (value["key"].as_str().expect("key"), value["toml"].as_str().expect("toml"));
+        assert_eq!(value["sha256"], crate::domain::Digest::of(key.as_bytes()).to_string());
         assert!(toml.contains("scope = \"*\"") && !toml.contains(key) && err.is_empty());
     }
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        let args = [
-            "--name",
-            "a b",
-            "--scope",
-            "A,*",
-            "--tenant",
-            "T",
-            "--capabilities",
-            "sistem",
-        ];
+        let args = ["--name", "a b", "--scope", "A,*", "--tenant", "T", "--capabilities", "sistem"];
         let error = keys(false, &args).expect_err("wrong").to_string();
         for option in ["--name", "--scope", "--tenant", "--capabilities"] {
             assert!(error.contains(option), "{error}");

@@ -8,6 +8,7 @@ mod build;
 mod call;
 mod check;
 mod client;
+mod evaluate;
 mod keys;
 mod output;
 mod route;
@@ -87,6 +88,8 @@ enum Command {
     Call(call::CallArgs),
     /// Show which agent a task is for
     Route(route::RouteArgs),
+    /// Measure the router on labelled tasks
+    Evaluate(evaluate::EvaluateArgs),
     /// List the agents and where they stand
     Agents(agents::AgentsArgs),
     /// Make keys for clients
@@ -106,6 +109,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(&global, &args),
         Command::Call(args) => call::run(&global, args),
         Command::Route(args) => route::run(&global, args),
+        Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Agents(args) => agents::run(&global, &args),
         Command::Keys(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());

@@ -75,73 +75,36 @@ pub const MAX_NAME_CHARS: usize = 100;
 /// The most characters of an agent's description.
 pub const MAX_DESCRIPTION_CHARS: usize = 10_000;
 
-const NAME: Kind = Kind::Text {
-    max_chars: MAX_NAME_CHARS,
-};
+const NAME: Kind = Kind::Text { max_chars: MAX_NAME_CHARS };
 
 /// The keys of `[agents.ID]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "component",
-        other("a path"),
-        "the component's file (`.wasm`); relative to agents.toml",
-    )
-    .default_in_words("required"),
+    Key::new("component", other("a path"), "the component's file (`.wasm`); relative to agents.toml")
+        .default_in_words("required"),
     Key::new("name", NAME, "what people read").default_in_words("the component's"),
-    Key::new(
-        "description",
-        Kind::Text {
-            max_chars: MAX_DESCRIPTION_CHARS,
-        },
-        "what it is for",
-    )
-    .default_in_words("the component's"),
-    Key::new(
-        "category",
-        NAME,
-        "what it is listed under, and what `category:` in scopes means",
-    )
-    .default_in_words("the component's"),
+    Key::new("description", Kind::Text { max_chars: MAX_DESCRIPTION_CHARS }, "what it is for")
+        .default_in_words("the component's"),
+    Key::new("category", NAME, "what it is listed under, and what `category:` in scopes means")
+        .default_in_words("the component's"),
     Key::new(
         "triggers",
-        Kind::Texts {
-            max_items: MAX_TRIGGERS.0,
-            max_chars: MAX_TRIGGERS.1,
-        },
+        Kind::Texts { max_items: MAX_TRIGGERS.0, max_chars: MAX_TRIGGERS.1 },
         "words and phrases that route a task to it",
     )
     .default_in_words("the component's"),
     Key::new(
         "examples",
-        Kind::Texts {
-            max_items: MAX_EXAMPLES.0,
-            max_chars: MAX_EXAMPLES.1,
-        },
+        Kind::Texts { max_items: MAX_EXAMPLES.0, max_chars: MAX_EXAMPLES.1 },
         "tasks that it is for",
     )
     .default_in_words("the component's"),
-    Key::new("model", NAME, "the language model that it says it uses")
+    Key::new("model", NAME, "the language model that it says it uses").default_in_words("the component's"),
+    Key::new("cost_per_query", NAME, "money as text, such as `\"$0.001\"`")
         .default_in_words("the component's"),
-    Key::new(
-        "cost_per_query",
-        NAME,
-        "money as text, such as `\"$0.001\"`",
-    )
-    .default_in_words("the component's"),
-    Key::new(
-        "default_query",
-        Kind::Text {
-            max_chars: MAX_TASK_CHARS,
-        },
-        "the task of a call without one",
-    )
-    .default_in_words("the component's"),
-    Key::new(
-        "limits",
-        other("a table"),
-        "what one call may spend: keys as in `[defaults.limits]`",
-    )
-    .default_in_words("`[defaults.limits]`"),
+    Key::new("default_query", Kind::Text { max_chars: MAX_TASK_CHARS }, "the task of a call without one")
+        .default_in_words("the component's"),
+    Key::new("limits", other("a table"), "what one call may spend: keys as in `[defaults.limits]`")
+        .default_in_words("`[defaults.limits]`"),
     Key::new(
         "config",
         other("a table of texts, numbers, flags and dates"),
@@ -154,24 +117,13 @@ pub(super) const KEYS: &[Key] = &[
         "the capabilities that it may use, such as `{ system = true }`",
     )
     .default_in_words("none"),
-    Key::new(
-        "max_concurrent",
-        count_otherwise(1, 65_536),
-        "calls of it that run at once",
-    )
-    .default_in_words("`scheduler.agent_concurrent`"),
-    Key::new(
-        "queue",
-        count_otherwise(0, 1_000_000),
-        "calls of it that wait",
-    )
-    .default_in_words("`scheduler.agent_queue`"),
+    Key::new("max_concurrent", count_otherwise(1, 65_536), "calls of it that run at once")
+        .default_in_words("`scheduler.agent_concurrent`"),
+    Key::new("queue", count_otherwise(0, 1_000_000), "calls of it that wait")
+        .default_in_words("`scheduler.agent_queue`"),
     Key::new(
         "tags",
-        Kind::Texts {
-            max_items: 64,
-            max_chars: 100,
-        },
+        Kind::Texts { max_items: 64, max_chars: 100 },
         "words for people and tools; no meaning to the host",
     )
     .default_in_words("`[]`"),
@@ -218,13 +170,7 @@ fn id(report: &mut Report<'_>, key: &Spanned<std::borrow::Cow<'_, str>>) -> Opti
 fn slug(text: &str) -> Option<String> {
     let plain: String = text
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' })
         .collect();
     let slug: String = plain.trim_matches(['-', '_']).chars().take(64).collect();
     AgentId::parse(&slug).ok().map(|_| slug)
@@ -239,23 +185,12 @@ fn agent(
 ) -> Option<AgentConfig> {
     let path = join("agents", key.get_ref());
     let Some(table) = value.get_ref().as_table() else {
-        let message = format!(
-            "`{path}` must be a table, not {}",
-            type_name(value.get_ref())
-        );
-        let help =
-            "each agent has a table of its own: `[agents.ID]`, and its keys below".to_owned();
+        let message = format!("`{path}` must be a table, not {}", type_name(value.get_ref()));
+        let help = "each agent has a table of its own: `[agents.ID]`, and its keys below".to_owned();
         report.wrong(key.span(), &path, message, help);
         return None;
     };
-    let section = Section::of(
-        report,
-        format!("[{path}]"),
-        path,
-        key.span(),
-        Some(table),
-        KEYS,
-    );
+    let section = Section::of(report, format!("[{path}]"), path, key.span(), Some(table), KEYS);
     let component = match section.get("component") {
         Some(entry) => server::path(report, &entry, base.dir),
         None => {
@@ -272,14 +207,8 @@ fn agent(
     Some(AgentConfig {
         overlay: overlay(report, &section),
         limits: limits::read(report, &limits_section, base.limits, base.engine),
-        config: section
-            .get("config")
-            .map(|entry| config(report, &entry))
-            .unwrap_or_default(),
-        grants: section
-            .get("grants")
-            .map(|entry| grants(report, &entry))
-            .unwrap_or_default(),
+        config: section.get("config").map(|entry| config(report, &entry)).unwrap_or_default(),
+        grants: section.get("grants").map(|entry| grants(report, &entry)).unwrap_or_default(),
         max_concurrent: section.count_if_set(report, "max_concurrent"),
         queue: section.count_if_set(report, "queue"),
         tags: section.texts(report, "tags").unwrap_or_default(),
@@ -339,11 +268,7 @@ fn grants(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Grants {
     let mut granted = BTreeMap::new();
     let Some(table) = entry.value.get_ref().as_table() else {
         let message = format!("must be a table, not {}", type_name(entry.value.get_ref()));
-        entry.wrong(
-            report,
-            &message,
-            "for example `grants = { system = true }`".to_owned(),
-        );
+        entry.wrong(report, &message, "for example `grants = { system = true }`".to_owned());
         return Grants(granted);
     };
     for (name, value) in table {
@@ -358,10 +283,7 @@ fn grants(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Grants {
                 granted.insert(text.to_owned(), *flag);
             }
             other => {
-                let message = format!(
-                    "`{path}` must be `true` or `false`, not {}",
-                    type_name(other)
-                );
+                let message = format!("`{path}` must be `true` or `false`, not {}", type_name(other));
                 let help = format!("write `{} = true` to grant it", shorten(text));
                 report.wrong(value.span(), &path, message, help);
             }

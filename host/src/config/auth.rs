@@ -56,28 +56,15 @@ pub(super) const KEYS: &[Key] = &[
         flag(false),
         "lets callers without a key in with the role `call`; on loopback only",
     ),
-    Key::new(
-        "keys",
-        other("a list of tables"),
-        "`[[auth.keys]]`: one table a key",
-    )
-    .default_in_words("none"),
+    Key::new("keys", other("a list of tables"), "`[[auth.keys]]`: one table a key").default_in_words("none"),
 ];
 
 /// The keys of `[[auth.keys]]`.
 pub(super) const KEY_KEYS: &[Key] = &[
-    Key::new(
-        "name",
-        other("1 to 64 of letters, digits, `.`, `_`, `-` and `@`"),
-        "unique; it stands in logs",
-    )
-    .default_in_words("required"),
-    Key::new(
-        "sha256",
-        other("64 hexadecimal digits"),
-        "the key's SHA-256; `stockade keys create` prints it",
-    )
-    .default_in_words("required"),
+    Key::new("name", other("1 to 64 of letters, digits, `.`, `_`, `-` and `@`"), "unique; it stands in logs")
+        .default_in_words("required"),
+    Key::new("sha256", other("64 hexadecimal digits"), "the key's SHA-256; `stockade keys create` prints it")
+        .default_in_words("required"),
     Key::new(
         "scope",
         other("a pattern, or a list of them"),
@@ -86,33 +73,18 @@ pub(super) const KEY_KEYS: &[Key] = &[
     .default_in_words("required"),
     Key::new(
         "role",
-        Kind::Word {
-            known: ROLES,
-            default: "call",
-        },
+        Kind::Word { known: ROLES, default: "call" },
         "`call` agents, or `admin`: change what runs, too",
     ),
-    Key::new("tenant", other("an id"), "whose work its calls are")
-        .default_in_words("`\"default\"`"),
-    Key::new(
-        "capabilities",
-        other("a name, a list of names, or `*`"),
-        "what agents may use on its behalf",
-    )
-    .default_in_words("`\"*\"`"),
-    Key::new(
-        "priority",
-        count(0, 9, 0),
-        "who goes first when there is not enough for all; higher is sooner",
-    ),
+    Key::new("tenant", other("an id"), "whose work its calls are").default_in_words("`\"default\"`"),
+    Key::new("capabilities", other("a name, a list of names, or `*`"), "what agents may use on its behalf")
+        .default_in_words("`\"*\"`"),
+    Key::new("priority", count(0, 9, 0), "who goes first when there is not enough for all; higher is sooner"),
 ];
 
 /// Reads `[auth]`.
 pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> AuthConfig {
-    AuthConfig {
-        anonymous: section.flag(report, "anonymous"),
-        keys: keys(report, section),
-    }
+    AuthConfig { anonymous: section.flag(report, "anonymous"), keys: keys(report, section) }
 }
 
 fn keys(report: &mut Report<'_>, section: &Section<'_, '_>) -> Vec<KeyConfig> {
@@ -120,15 +92,8 @@ fn keys(report: &mut Report<'_>, section: &Section<'_, '_>) -> Vec<KeyConfig> {
         return Vec::new();
     };
     let DeValue::Array(items) = entry.value.get_ref() else {
-        let message = format!(
-            "must be a list of tables, not {}",
-            type_name(entry.value.get_ref())
-        );
-        entry.wrong(
-            report,
-            &message,
-            "write `[[auth.keys]]`, with double brackets".to_owned(),
-        );
+        let message = format!("must be a list of tables, not {}", type_name(entry.value.get_ref()));
+        entry.wrong(report, &message, "write `[[auth.keys]]`, with double brackets".to_owned());
         return Vec::new();
     };
     let mut seen = Seen::default();
@@ -136,10 +101,7 @@ fn keys(report: &mut Report<'_>, section: &Section<'_, '_>) -> Vec<KeyConfig> {
     for (index, item) in items.iter().enumerate() {
         let path = format!("{}[{index}]", entry.path);
         let Some(table) = item.get_ref().as_table() else {
-            let message = format!(
-                "`{path}` must be a table, not {}",
-                type_name(item.get_ref())
-            );
+            let message = format!("`{path}` must be a table, not {}", type_name(item.get_ref()));
             // Somebody may have pasted a key here.
             report.wrong_secret(
                 item.span(),
@@ -168,36 +130,18 @@ fn key(
     table: &DeTable<'_>,
     seen: &mut Seen,
 ) -> Option<KeyConfig> {
-    let section = Section::of(
-        report,
-        "[[auth.keys]]".to_owned(),
-        path,
-        at,
-        Some(table),
-        KEY_KEYS,
-    );
+    let section = Section::of(report, "[[auth.keys]]".to_owned(), path, at, Some(table), KEY_KEYS);
     let name = required(report, &section, "name").and_then(|entry| name(report, &entry, seen));
-    let sha256 =
-        required(report, &section, "sha256").and_then(|entry| sha256(report, &entry, seen));
+    let sha256 = required(report, &section, "sha256").and_then(|entry| sha256(report, &entry, seen));
     let scope = required(report, &section, "scope").and_then(|entry| scope(report, &entry));
-    let role = section
-        .get("role")
-        .and_then(|entry| entry.word(report, ROLES));
-    let tenant = section
-        .get("tenant")
-        .and_then(|entry| tenant(report, &entry));
-    let capabilities = section
-        .get("capabilities")
-        .and_then(|entry| capabilities(report, &entry));
+    let role = section.get("role").and_then(|entry| entry.word(report, ROLES));
+    let tenant = section.get("tenant").and_then(|entry| tenant(report, &entry));
+    let capabilities = section.get("capabilities").and_then(|entry| capabilities(report, &entry));
     let priority = section.number(report, "priority");
     Some(KeyConfig {
         name: name?,
         sha256: sha256?,
-        role: if role == Some("admin") {
-            Role::Admin
-        } else {
-            Role::Call
-        },
+        role: if role == Some("admin") { Role::Admin } else { Role::Call },
         tenant: tenant.unwrap_or_else(TenantId::default_tenant),
         scope: scope?,
         capabilities: capabilities.unwrap_or(CapabilityScope::All),
@@ -227,21 +171,13 @@ fn required<'a, 'i>(
 fn name(report: &mut Report<'_>, entry: &Entry<'_, '_>, seen: &mut Seen) -> Option<String> {
     let text = entry.text(report)?;
     if let Err(reason) = check_key_name(text) {
-        entry.wrong(
-            report,
-            &reason,
-            "choose another name, such as \"ci\" or \"alice@laptop\"".to_owned(),
-        );
+        entry.wrong(report, &reason, "choose another name, such as \"ci\" or \"alice@laptop\"".to_owned());
         return None;
     }
     let line = report.line_of(&entry.value.span());
     if let Some(first) = seen.names.insert(text.to_owned(), line) {
         let message = format!("is `{text}` a second time; the first is on line {first}");
-        entry.wrong(
-            report,
-            &message,
-            "give every key a name of its own".to_owned(),
-        );
+        entry.wrong(report, &message, "give every key a name of its own".to_owned());
         return None;
     }
     Some(text.to_owned())
@@ -252,24 +188,17 @@ fn sha256(report: &mut Report<'_>, entry: &Entry<'_, '_>, seen: &mut Seen) -> Op
     let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let Some(digest) = Digest::from_hex(text).filter(|_| hex) else {
         let chars = text.chars().count();
-        let what = if hex {
-            "hexadecimal digits"
-        } else {
-            "characters, not all of them hexadecimal digits"
-        };
+        let what = if hex { "hexadecimal digits" } else { "characters, not all of them hexadecimal digits" };
         let message = format!("`{}` is not a SHA-256: it has {chars} {what}", entry.path);
-        let help = "put the 64 hexadecimal digits here that `stockade keys create` prints; never the key itself";
+        let help =
+            "put the 64 hexadecimal digits here that `stockade keys create` prints; never the key itself";
         report.wrong_secret(entry.value.span(), &entry.path, message, help.to_owned());
         return None;
     };
     let line = report.line_of(&entry.value.span());
     if let Some(first) = seen.hashes.insert(digest, line) {
-        let message = format!(
-            "`{}` is the same key as the one on line {first}",
-            entry.path
-        );
-        let help = "make another with `stockade keys create`: which scope counts would be unclear"
-            .to_owned();
+        let message = format!("`{}` is the same key as the one on line {first}", entry.path);
+        let help = "make another with `stockade keys create`: which scope counts would be unclear".to_owned();
         report.wrong_secret(entry.value.span(), &entry.path, message, help);
         return None;
     }
@@ -283,25 +212,13 @@ fn scope(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<AgentScope> {
         if let Err(error) = AgentScope::parse([*text]) {
             fine = false;
             let list = text.contains(',').then(|| {
-                let parts: Vec<String> = text
-                    .split(',')
-                    .map(|part| format!("\"{}\"", part.trim()))
-                    .collect();
-                format!(
-                    "write a list: [{}]",
-                    shorten(&parts.join(", ")).replace("\\\"", "\"")
-                )
+                let parts: Vec<String> = text.split(',').map(|part| format!("\"{}\"", part.trim())).collect();
+                format!("write a list: [{}]", shorten(&parts.join(", ")).replace("\\\"", "\""))
             });
-            report.wrong(
-                span.clone(),
-                &entry.path,
-                format!("`{}`: {error}", entry.path),
-                list,
-            );
+            report.wrong(span.clone(), &entry.path, format!("`{}`: {error}", entry.path), list);
         }
     }
-    fine.then(|| AgentScope::parse(texts.iter().map(|(_, text)| *text)).ok())
-        .flatten()
+    fine.then(|| AgentScope::parse(texts.iter().map(|(_, text)| *text)).ok()).flatten()
 }
 
 fn tenant(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<TenantId> {
@@ -309,11 +226,7 @@ fn tenant(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<TenantId> {
     let tenant = TenantId::parse(text).ok();
     if tenant.is_none() {
         let help = "use 1 to 64 of a-z, 0-9, `-` and `_`, beginning with a letter or digit";
-        entry.wrong(
-            report,
-            &format!("is `{}`, which is not a tenant's id", shorten(text)),
-            help.to_owned(),
-        );
+        entry.wrong(report, &format!("is `{}`, which is not a tenant's id", shorten(text)), help.to_owned());
     }
     tenant
 }
@@ -325,12 +238,7 @@ fn capabilities(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<Capabi
     }
     for (span, text) in &texts {
         if let Err((message, help)) = check_capability(text) {
-            report.wrong(
-                span.clone(),
-                &entry.path,
-                format!("`{}`: {message}", entry.path),
-                help,
-            );
+            report.wrong(span.clone(), &entry.path, format!("`{}`: {message}", entry.path), help);
         }
     }
     let names: Vec<String> = texts.iter().map(|(_, text)| (*text).to_owned()).collect();
@@ -345,9 +253,8 @@ pub(crate) fn check_capability(text: &str) -> Result<(), (String, String)> {
     if CAPABILITIES.contains(&text) {
         return Ok(());
     }
-    let hint = nearest(text, CAPABILITIES)
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
+    let hint =
+        nearest(text, CAPABILITIES).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Err((
         format!("there is no capability `{}`{hint}", shorten(text)),
         format!("use {}", one_of(CAPABILITIES)),

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::key::{Effect, Key};
 use super::{
-    AgentConfig, AuthConfig, Config, EngineConfig, RouterConfig, SchedulerConfig, ServerConfig,
-    auth, engine, router, scheduler, server,
+    AgentConfig, AuthConfig, Config, EngineConfig, RouterConfig, SchedulerConfig, ServerConfig, auth, engine,
+    router, scheduler, server,
 };
 use crate::domain::AgentId;
 
@@ -56,15 +56,7 @@ macro_rules! differing {
 pub fn diff(old: &Config, new: &Config) -> Diff {
     let mut diff = Diff::default();
     // Where the file lies is no setting; the paths that depend on it are compared themselves.
-    let Config {
-        server,
-        auth,
-        engine,
-        scheduler,
-        router,
-        agents,
-        base_dir: _,
-    } = old;
+    let Config { server, auth, engine, scheduler, router, agents, base_dir: _ } = old;
     let changed = differing!(ServerConfig, server, new.server;
         listen, data_dir, allowed_origins, max_connections, header_timeout, body_timeout, idle_timeout,
         max_body, max_json_depth, max_batch, grace_period, log_format, log_level);
@@ -85,19 +77,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         match agents.get(id) {
             None => diff.added.push(id.clone()),
             Some(old) if old != agent => {
-                diff.changed.push(AgentChange {
-                    id: id.clone(),
-                    keys: agent_keys(old, agent),
-                });
+                diff.changed.push(AgentChange { id: id.clone(), keys: agent_keys(old, agent) });
             }
             Some(_) => {}
         }
     }
-    diff.removed = agents
-        .keys()
-        .filter(|id| !new.agents.contains_key(*id))
-        .cloned()
-        .collect();
+    diff.removed = agents.keys().filter(|id| !new.agents.contains_key(*id)).cloned().collect();
     diff
 }
 
@@ -147,14 +132,12 @@ mod tests {
 
     #[test]
     fn agents_are_added_changed_and_removed() {
-        let new = "[agents.b]\ncomponent = 'b.wasm'\nname = 'B'\nqueue = 5\n[agents.c]\ncomponent = 'c.wasm'\n";
+        let new =
+            "[agents.b]\ncomponent = 'b.wasm'\nname = 'B'\nqueue = 5\n[agents.c]\ncomponent = 'c.wasm'\n";
         let diff = diff(&config(OLD), &config(new));
         assert_eq!(diff.added, [AgentId::parse("c").expect("id")]);
         assert_eq!(diff.removed, [AgentId::parse("a").expect("id")]);
-        let change = AgentChange {
-            id: AgentId::parse("b").expect("id"),
-            keys: vec!["name", "queue"],
-        };
+        let change = AgentChange { id: AgentId::parse("b").expect("id"), keys: vec!["name", "queue"] };
         assert_eq!(diff.changed, [change]);
         assert!(diff.at_once.is_empty() && diff.at_restart.is_empty());
     }
@@ -164,10 +147,7 @@ mod tests {
         let own = OLD.replace("[agents.b]", "limits.fuel = 5000\n[agents.b]");
         let new = format!("[defaults.limits]\nfuel = 6000\n{own}");
         let diff = diff(&config(&own), &config(&new));
-        let change = AgentChange {
-            id: AgentId::parse("b").expect("id"),
-            keys: vec!["limits"],
-        };
+        let change = AgentChange { id: AgentId::parse("b").expect("id"), keys: vec!["limits"] };
         assert_eq!(diff.changed, [change]);
     }
 
@@ -177,20 +157,13 @@ mod tests {
             [router]\nthreshold = 0.9\n[auth]\nanonymous = true\n";
         let diff = diff(&config(""), &config(new));
         assert_eq!(diff.at_restart, ["server.listen", "engine.cache"]);
-        assert_eq!(
-            diff.at_once,
-            ["server.max_batch", "auth.anonymous", "router.threshold"]
-        );
+        assert_eq!(diff.at_once, ["server.max_batch", "auth.anonymous", "router.threshold"]);
     }
 
     #[test]
     fn every_setting_that_is_compared_is_listed() {
-        for (keys, fields) in [
-            (server::KEYS, 13),
-            (auth::KEYS, 2),
-            (engine::KEYS, 12),
-            (scheduler::KEYS, 4),
-        ] {
+        for (keys, fields) in [(server::KEYS, 13), (auth::KEYS, 2), (engine::KEYS, 12), (scheduler::KEYS, 4)]
+        {
             assert_eq!(keys.len(), fields);
         }
     }

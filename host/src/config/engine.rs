@@ -36,68 +36,26 @@ pub struct EngineConfig {
 
 /// The keys of `[engine]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "max_instances",
-        count(1, 65_536, 256),
-        "sandboxes that can exist at once",
-    )
-    .at_restart(),
-    Key::new(
-        "max_memory",
-        size(PAGE, WASM32, 256 * MIB),
-        "the most that any agent's `limits.memory` may be",
-    )
-    .at_restart(),
-    Key::new(
-        "max_core_instances",
-        count(1, 1_000, 32),
-        "core modules in one component",
-    )
-    .at_restart(),
-    Key::new(
-        "max_memories",
-        count(1, 1_000, 8),
-        "linear memories in one component",
-    )
-    .at_restart(),
-    Key::new(
-        "max_tables",
-        count(1, 10_000, 32),
-        "tables in one component",
-    )
-    .at_restart(),
-    Key::new(
-        "max_table_elements",
-        count(1, 10_000_000, 100_000),
-        "elements in one table",
-    )
-    .at_restart(),
+    Key::new("max_instances", count(1, 65_536, 256), "sandboxes that can exist at once").at_restart(),
+    Key::new("max_memory", size(PAGE, WASM32, 256 * MIB), "the most that any agent's `limits.memory` may be")
+        .at_restart(),
+    Key::new("max_core_instances", count(1, 1_000, 32), "core modules in one component").at_restart(),
+    Key::new("max_memories", count(1, 1_000, 8), "linear memories in one component").at_restart(),
+    Key::new("max_tables", count(1, 10_000, 32), "tables in one component").at_restart(),
+    Key::new("max_table_elements", count(1, 10_000_000, 100_000), "elements in one table").at_restart(),
     Key::new(
         "max_core_instance_size",
         size(PAGE, 64 * MIB, MIB),
         "the engine's own bookkeeping for one core module",
     )
     .at_restart(),
-    Key::new(
-        "max_component_size",
-        size(KIB, GIB, 64 * MIB),
-        "the largest component file",
-    )
-    .at_restart(),
-    Key::new(
-        "guest_threads",
-        count_otherwise(1, 1_024),
-        "threads that run agents",
-    )
-    .default_in_words("the number of processors")
-    .at_restart(),
-    Key::new(
-        "compile_jobs",
-        count_otherwise(1, 256),
-        "components compiled at once",
-    )
-    .default_in_words("the number of processors, at most 4")
-    .at_restart(),
+    Key::new("max_component_size", size(KIB, GIB, 64 * MIB), "the largest component file").at_restart(),
+    Key::new("guest_threads", count_otherwise(1, 1_024), "threads that run agents")
+        .default_in_words("the number of processors")
+        .at_restart(),
+    Key::new("compile_jobs", count_otherwise(1, 256), "components compiled at once")
+        .default_in_words("the number of processors, at most 4")
+        .at_restart(),
     Key::new(
         "fuel_yield_interval",
         count(1_000, 1_000_000_000, 100_000),
@@ -120,12 +78,8 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Engine
         max_table_elements: section.count(report, "max_table_elements"),
         max_core_instance_size: section.number(report, "max_core_instance_size"),
         max_component_size: section.number(report, "max_component_size"),
-        guest_threads: section
-            .count_if_set(report, "guest_threads")
-            .unwrap_or(processors.min(1_024)),
-        compile_jobs: section
-            .count_if_set(report, "compile_jobs")
-            .unwrap_or(processors.min(4)),
+        guest_threads: section.count_if_set(report, "guest_threads").unwrap_or(processors.min(1_024)),
+        compile_jobs: section.count_if_set(report, "compile_jobs").unwrap_or(processors.min(4)),
         fuel_yield_interval: section.number(report, "fuel_yield_interval"),
         cache: section.flag(report, "cache"),
     }

@@ -31,18 +31,8 @@ pub(super) struct Entry<'a, 'i> {
 
 impl<'a, 'i> Entry<'a, 'i> {
     /// Says that the value is wrong.
-    pub(super) fn wrong(
-        &self,
-        report: &mut Report<'_>,
-        message: &str,
-        help: impl Into<Option<String>>,
-    ) {
-        report.wrong(
-            self.value.span(),
-            &self.path,
-            format!("`{}` {message}", self.path),
-            help,
-        );
+    pub(super) fn wrong(&self, report: &mut Report<'_>, message: &str, help: impl Into<Option<String>>) {
+        report.wrong(self.value.span(), &self.path, format!("`{}` {message}", self.path), help);
     }
 
     /// The text, of whatever form.
@@ -55,10 +45,7 @@ impl<'a, 'i> Entry<'a, 'i> {
     }
 
     /// A text or a list of texts, each with its place.
-    pub(super) fn text_or_list(
-        &self,
-        report: &mut Report<'_>,
-    ) -> Option<Vec<(Range<usize>, &'a str)>> {
+    pub(super) fn text_or_list(&self, report: &mut Report<'_>) -> Option<Vec<(Range<usize>, &'a str)>> {
         match self.value.get_ref() {
             DeValue::String(text) => Some(vec![(self.value.span(), text.as_ref())]),
             DeValue::Array(items) => {
@@ -99,11 +86,7 @@ impl<'a, 'i> Entry<'a, 'i> {
         };
         let fraction = number.filter(|number| (0.0..=1.0).contains(number));
         if fraction.is_none() {
-            self.wrong(
-                report,
-                "is out of range: it must be a number from 0 to 1",
-                None,
-            );
+            self.wrong(report, "is out of range: it must be a number from 0 to 1", None);
         }
         fraction
     }
@@ -114,9 +97,7 @@ impl<'a, 'i> Entry<'a, 'i> {
         if words.contains(&text) {
             return Some(text);
         }
-        let hint = nearest(text, words)
-            .map(|word| format!("; did you mean `{word}`?"))
-            .unwrap_or_default();
+        let hint = nearest(text, words).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
         let message = format!("is `{}`, which is not known{hint}", shorten(text));
         self.wrong(report, &message, format!("use {}", one_of(words)));
         None
@@ -170,11 +151,7 @@ impl<'a, 'i> Entry<'a, 'i> {
                     return None;
                 }
             },
-            DeValue::Float(seconds) => seconds
-                .as_str()
-                .parse()
-                .ok()
-                .and_then(quantity::duration_of_seconds),
+            DeValue::Float(seconds) => seconds.as_str().parse().ok().and_then(quantity::duration_of_seconds),
             _ => {
                 self.wrong_type(report);
                 return None;
@@ -199,11 +176,7 @@ impl<'a, 'i> Entry<'a, 'i> {
     }
 
     pub(super) fn bounded_texts(&self, report: &mut Report<'_>) -> Option<Vec<String>> {
-        let Kind::Texts {
-            max_items,
-            max_chars,
-        } = self.kind
-        else {
+        let Kind::Texts { max_items, max_chars } = self.kind else {
             return None;
         };
         let DeValue::Array(items) = self.value.get_ref() else {
@@ -236,45 +209,25 @@ impl<'a, 'i> Entry<'a, 'i> {
         let chars = text.chars().count();
         let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
         let (fault, help) = if text.trim().is_empty() {
-            (
-                "has an empty text".to_owned(),
-                "write something, or remove it",
-            )
+            ("has an empty text".to_owned(), "write something, or remove it")
         } else if chars > max_chars {
-            (
-                format!("has a text of {chars} characters: at most {max_chars} are allowed"),
-                "shorten it",
-            )
+            (format!("has a text of {chars} characters: at most {max_chars} are allowed"), "shorten it")
         } else if text.contains(control) {
             ("has a control character".to_owned(), "remove it")
         } else {
             return Some(text.to_owned());
         };
-        report.wrong(
-            span,
-            &self.path,
-            format!("`{}` {fault}", self.path),
-            help.to_owned(),
-        );
+        report.wrong(span, &self.path, format!("`{}` {fault}", self.path), help.to_owned());
         None
     }
 
     fn out_of_range(&self, report: &mut Report<'_>, shown: &str) {
         let message = format!("is {shown}: it must be {}", self.kind);
-        self.wrong(
-            report,
-            &message,
-            self.example
-                .as_ref()
-                .map(|line| format!("for example `{line}`")),
-        );
+        self.wrong(report, &message, self.example.as_ref().map(|line| format!("for example `{line}`")));
     }
 
     fn wrong_item(&self, report: &mut Report<'_>, item: &Spanned<DeValue<'_>>) {
-        let message = format!(
-            "must be a list of texts: this is {}",
-            type_name(item.get_ref())
-        );
+        let message = format!("must be a list of texts: this is {}", type_name(item.get_ref()));
         report.wrong(
             item.span(),
             &self.path,
@@ -288,24 +241,16 @@ impl<'a, 'i> Entry<'a, 'i> {
         let value = self.value.get_ref();
         let message = format!("must be {}, not {}", self.kind, type_name(value));
         let help = match (self.kind, value) {
-            (Kind::Count { .. } | Kind::Fraction, DeValue::String(text))
-                if text.parse::<f64>().is_ok() =>
-            {
+            (Kind::Count { .. } | Kind::Fraction, DeValue::String(text)) if text.parse::<f64>().is_ok() => {
                 Some(format!("write it without quotes: `{} = {text}`", self.name))
             }
-            (Kind::Flag { .. }, DeValue::String(text))
-                if matches!(text.as_ref(), "true" | "false") =>
-            {
+            (Kind::Flag { .. }, DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
                 Some(format!("write it without quotes: `{} = {text}`", self.name))
             }
-            (Kind::Texts { .. }, DeValue::String(_)) => Some(format!(
-                "put brackets around it: `{} = [\"...\"]`",
-                self.name
-            )),
-            _ => self
-                .example
-                .as_ref()
-                .map(|line| format!("for example `{line}`")),
+            (Kind::Texts { .. }, DeValue::String(_)) => {
+                Some(format!("put brackets around it: `{} = [\"...\"]`", self.name))
+            }
+            _ => self.example.as_ref().map(|line| format!("for example `{line}`")),
         };
         self.wrong(report, &message, help);
     }

@@ -65,23 +65,11 @@ const DATA_DIR: &str = "STOCKADE_DATA_DIR";
 
 /// The variables that override settings, with what they do: for README's table.
 pub const VARIABLES: &[(&str, &str)] = &[
-    (
-        API_KEY,
-        "adds a key named `env` with the role `call`; an empty value counts as absent",
-    ),
-    (
-        SCOPE,
-        "the scope of that key, comma separated; `*` unless given",
-    ),
-    (
-        ORIGINS,
-        "overrides `server.allowed_origins`; comma separated, or a JSON list",
-    ),
+    (API_KEY, "adds a key named `env` with the role `call`; an empty value counts as absent"),
+    (SCOPE, "the scope of that key, comma separated; `*` unless given"),
+    (ORIGINS, "overrides `server.allowed_origins`; comma separated, or a JSON list"),
     (LISTEN, "overrides `server.listen`"),
-    (
-        DATA_DIR,
-        "overrides `server.data_dir`; a relative path starts from the current folder",
-    ),
+    (DATA_DIR, "overrides `server.data_dir`; a relative path starts from the current folder"),
 ];
 
 /// The shortest key that is not called short, in characters.
@@ -106,9 +94,7 @@ pub(super) fn override_server(
     if let Some(value) = set(environment, LISTEN) {
         match server::parse_listen(&value) {
             Ok(listen) => config.listen = listen,
-            Err(help) => {
-                report.wrong_variable(LISTEN, format!("{LISTEN} is not an address and port"), help)
-            }
+            Err(help) => report.wrong_variable(LISTEN, format!("{LISTEN} is not an address and port"), help),
         }
     }
     if let Some(value) = set(environment, DATA_DIR) {
@@ -144,19 +130,11 @@ fn override_origins(report: &mut Report<'_>, value: &str, config: &mut ServerCon
         value.split(',').map(str::to_owned).collect()
     };
     let mut origins = Vec::new();
-    for text in list
-        .iter()
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-    {
+    for text in list.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
         match server::parse_origin(text) {
             Ok(origin) => origins.push(origin),
             Err(help) => {
-                report.wrong_variable(
-                    ORIGINS,
-                    format!("{ORIGINS} has an entry that is not an origin"),
-                    help,
-                );
+                report.wrong_variable(ORIGINS, format!("{ORIGINS} has an entry that is not an origin"), help);
                 return;
             }
         }
@@ -165,11 +143,7 @@ fn override_origins(report: &mut Report<'_>, value: &str, config: &mut ServerCon
 }
 
 /// Adds the environment's key to `[auth]`.
-pub(super) fn add_key(
-    report: &mut Report<'_>,
-    environment: &dyn Environment,
-    config: &mut AuthConfig,
-) {
+pub(super) fn add_key(report: &mut Report<'_>, environment: &dyn Environment, config: &mut AuthConfig) {
     let Some(key) = set(environment, API_KEY) else {
         return;
     };
@@ -184,10 +158,7 @@ pub(super) fn add_key(
         return;
     }
     let scope = set(environment, SCOPE).unwrap_or_else(|| "*".to_owned());
-    let patterns = scope
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty());
+    let patterns = scope.split(',').map(str::trim).filter(|text| !text.is_empty());
     let scope = match AgentScope::parse(patterns) {
         Ok(scope) => scope,
         Err(error) => {
@@ -197,12 +168,8 @@ pub(super) fn add_key(
     };
     let sha256 = Digest::of(key.as_bytes());
     if let Some(same) = config.keys.iter().find(|other| other.sha256 == sha256) {
-        let message = format!(
-            "{API_KEY} is the same key as `{}` in agents.toml",
-            same.name
-        );
-        let help =
-            "unset the variable, or remove that [[auth.keys]]: which scope counts would be unclear";
+        let message = format!("{API_KEY} is the same key as `{}` in agents.toml", same.name);
+        let help = "unset the variable, or remove that [[auth.keys]]: which scope counts would be unclear";
         report.wrong_variable(API_KEY, message, help.to_owned());
         return;
     }

@@ -96,13 +96,7 @@ pub enum Effect {
 impl Key {
     /// A key whose changes take effect at once.
     pub(super) const fn new(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
-        Self {
-            name,
-            kind,
-            default_words: None,
-            meaning,
-            effect: Effect::AtOnce,
-        }
+        Self { name, kind, default_words: None, meaning, effect: Effect::AtOnce }
     }
 
     /// The same, taking effect at the next start.
@@ -128,9 +122,7 @@ impl Key {
             Kind::Size { default, .. } => format!("\"{}\"", show_size(default).replace(' ', "")),
             Kind::Time { default, .. } => format!("\"{}\"", show_duration(default)),
             Kind::Word { default, .. } => format!("\"{default}\""),
-            Kind::Fraction | Kind::Text { .. } | Kind::Texts { .. } | Kind::Other { .. } => {
-                String::new()
-            }
+            Kind::Fraction | Kind::Text { .. } | Kind::Texts { .. } | Kind::Other { .. } => String::new(),
         }
     }
 
@@ -147,9 +139,7 @@ impl Key {
     pub(super) fn example(&self) -> Option<String> {
         let value = match self.kind {
             Kind::Flag { .. } => "true".to_owned(),
-            Kind::Count {
-                default: None, min, ..
-            } => min.max(1).to_string(),
+            Kind::Count { default: None, min, .. } => min.max(1).to_string(),
             Kind::Count { .. } | Kind::Size { .. } | Kind::Time { .. } | Kind::Word { .. } => {
                 self.default_text()
             }
@@ -180,14 +170,8 @@ impl fmt::Display for Kind {
             Self::Fraction => f.write_str("a number from 0 to 1"),
             Self::Word { known, .. } => write!(f, "{}", one_of(known)),
             Self::Text { max_chars } => write!(f, "a text of at most {max_chars} characters"),
-            Self::Texts {
-                max_items,
-                max_chars,
-            } => {
-                write!(
-                    f,
-                    "a list of at most {max_items} texts of {max_chars} characters"
-                )
+            Self::Texts { max_items, max_chars } => {
+                write!(f, "a list of at most {max_items} texts of {max_chars} characters")
             }
             Self::Other { form } => f.write_str(form),
         }
@@ -206,20 +190,12 @@ pub(super) fn one_of(words: &[&str]) -> String {
 
 /// A whole number.
 pub(super) const fn count(min: u64, max: u64, default: u64) -> Kind {
-    Kind::Count {
-        min,
-        max,
-        default: Some(default),
-    }
+    Kind::Count { min, max, default: Some(default) }
 }
 
 /// A whole number whose default depends on something else.
 pub(super) const fn count_otherwise(min: u64, max: u64) -> Kind {
-    Kind::Count {
-        min,
-        max,
-        default: None,
-    }
+    Kind::Count { min, max, default: None }
 }
 
 /// A size; bytes.
@@ -264,38 +240,14 @@ pub struct SectionKeys {
 
 /// Every section that agents.toml may have, with its keys: what README's table is made from.
 pub const SECTIONS: &[SectionKeys] = &[
-    SectionKeys {
-        title: "[server]",
-        keys: super::server::KEYS,
-    },
-    SectionKeys {
-        title: "[auth]",
-        keys: super::auth::KEYS,
-    },
-    SectionKeys {
-        title: "[[auth.keys]]",
-        keys: super::auth::KEY_KEYS,
-    },
-    SectionKeys {
-        title: "[engine]",
-        keys: super::engine::KEYS,
-    },
-    SectionKeys {
-        title: "[scheduler]",
-        keys: super::scheduler::KEYS,
-    },
-    SectionKeys {
-        title: "[router]",
-        keys: super::router::KEYS,
-    },
-    SectionKeys {
-        title: "[defaults.limits]",
-        keys: super::limits::KEYS,
-    },
-    SectionKeys {
-        title: "[agents.ID]",
-        keys: super::agent::KEYS,
-    },
+    SectionKeys { title: "[server]", keys: super::server::KEYS },
+    SectionKeys { title: "[auth]", keys: super::auth::KEYS },
+    SectionKeys { title: "[[auth.keys]]", keys: super::auth::KEY_KEYS },
+    SectionKeys { title: "[engine]", keys: super::engine::KEYS },
+    SectionKeys { title: "[scheduler]", keys: super::scheduler::KEYS },
+    SectionKeys { title: "[router]", keys: super::router::KEYS },
+    SectionKeys { title: "[defaults.limits]", keys: super::limits::KEYS },
+    SectionKeys { title: "[agents.ID]", keys: super::agent::KEYS },
 ];
 
 /// The settings as Markdown: one table a section, and one of the variables.
@@ -314,11 +266,7 @@ pub fn reference() -> String {
                 (None, text) if text.is_empty() => "none".to_owned(),
                 (None, text) => format!("`{text}`"),
             };
-            let _ = writeln!(
-                page,
-                "| `{}` | {} | {default} | {} |",
-                key.name, key.kind, key.meaning
-            );
+            let _ = writeln!(page, "| `{}` | {} | {default} | {} |", key.name, key.kind, key.meaning);
         }
         page.push('\n');
     }

@@ -46,31 +46,11 @@ pub(super) const KEYS: &[Key] = &[
         size(PAGE, WASM32, 64 * MIB),
         "all linear memories and tables of one instance together; at most `engine.max_memory`, which also caps the default",
     ),
-    Key::new(
-        "output",
-        size(1, GIB, MIB),
-        "response, data and model together",
-    ),
-    Key::new(
-        "host_calls",
-        count(0, 1_000_000_000, 10_000),
-        "calls into capabilities",
-    ),
-    Key::new(
-        "host_bytes",
-        size(0, 1_024 * GIB, 16 * MIB),
-        "bytes to and from capabilities",
-    ),
-    Key::new(
-        "handles",
-        count(1, 1_000_000, 1_000),
-        "resources that an agent may hold at once",
-    ),
-    Key::new(
-        "log",
-        size(0, GIB, 64 * KIB),
-        "log, stdout and stderr that are kept of one call",
-    ),
+    Key::new("output", size(1, GIB, MIB), "response, data and model together"),
+    Key::new("host_calls", count(0, 1_000_000_000, 10_000), "calls into capabilities"),
+    Key::new("host_bytes", size(0, 1_024 * GIB, 16 * MIB), "bytes to and from capabilities"),
+    Key::new("handles", count(1, 1_000_000, 1_000), "resources that an agent may hold at once"),
+    Key::new("log", size(0, GIB, 64 * KIB), "log, stdout and stderr that are kept of one call"),
 ];
 
 /// Reads limits over `base`.
@@ -80,29 +60,14 @@ pub(super) fn read(
     base: Limits,
     engine: &EngineConfig,
 ) -> Limits {
-    let Limits {
-        fuel,
-        timeout,
-        memory,
-        output,
-        host_calls,
-        host_bytes,
-        handles,
-        log,
-    } = base;
+    let Limits { fuel, timeout, memory, output, host_calls, host_bytes, handles, log } = base;
     let limits = Limits {
         fuel: section.number_if_set(report, "fuel").unwrap_or(fuel),
-        timeout: section
-            .duration_if_set(report, "timeout")
-            .unwrap_or(timeout),
+        timeout: section.duration_if_set(report, "timeout").unwrap_or(timeout),
         memory: section.number_if_set(report, "memory").unwrap_or(memory),
         output: section.number_if_set(report, "output").unwrap_or(output),
-        host_calls: section
-            .number_if_set(report, "host_calls")
-            .unwrap_or(host_calls),
-        host_bytes: section
-            .number_if_set(report, "host_bytes")
-            .unwrap_or(host_bytes),
+        host_calls: section.number_if_set(report, "host_calls").unwrap_or(host_calls),
+        host_bytes: section.number_if_set(report, "host_bytes").unwrap_or(host_bytes),
         handles: section.count_if_set(report, "handles").unwrap_or(handles),
         log: section.number_if_set(report, "log").unwrap_or(log),
     };
@@ -115,10 +80,7 @@ pub(super) fn read(
         report.wrong_in_context(
             entry.value.span(),
             &entry.path,
-            format!(
-                "`{}` is {wanted}, but `engine.max_memory` is {most}",
-                entry.path
-            ),
+            format!("`{}` is {wanted}, but `engine.max_memory` is {most}", entry.path),
             format!("lower it to {most}, or raise `max_memory` in [engine] to {wanted}"),
         );
     }

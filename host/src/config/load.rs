@@ -18,15 +18,7 @@ use super::{Config, agent, auth, engine, limits, router, scheduler, server};
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// What may stand at the top of the file.
-const ROOT: &[&str] = &[
-    "agents",
-    "auth",
-    "defaults",
-    "engine",
-    "router",
-    "scheduler",
-    "server",
-];
+const ROOT: &[&str] = &["agents", "auth", "defaults", "engine", "router", "scheduler", "server"];
 /// What may stand in `[defaults]`.
 const DEFAULTS: &[&str] = &["limits"];
 
@@ -75,10 +67,7 @@ pub enum LoadError {
 /// Where the file cannot be read, or with everything that is wrong with it.
 pub fn load(path: &Path, environment: &dyn Environment) -> Result<Config, LoadError> {
     let source = read(path)?;
-    let unreadable = |error| LoadError::Unreadable {
-        path: path.to_owned(),
-        error,
-    };
+    let unreadable = |error| LoadError::Unreadable { path: path.to_owned(), error };
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let base_dir = absolute.parent().unwrap_or(Path::new("/"));
     parse(&source, &path.display().to_string(), base_dir, environment).map_err(LoadError::Invalid)
@@ -96,11 +85,7 @@ pub fn parse(
     environment: &dyn Environment,
 ) -> Result<Config, Problems> {
     let (config, problems) = check(source, file_name, base_dir, environment);
-    if problems.problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
+    if problems.problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 impl Config {
@@ -114,47 +99,29 @@ fn read(path: &Path) -> Result<String, LoadError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
         io::ErrorKind::IsADirectory => LoadError::Folder(path.to_owned()),
-        _ => LoadError::Unreadable {
-            path: path.to_owned(),
-            error,
-        },
+        _ => LoadError::Unreadable { path: path.to_owned(), error },
     };
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // One byte more than allowed shows that there is too much, whatever the file's length is said to be.
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(LoadError::TooLarge(path.to_owned()));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        LoadError::NotText {
-            path: path.to_owned(),
-            line,
-        }
+        LoadError::NotText { path: path.to_owned(), line }
     })
 }
 
 /// Reads everything, whatever is wrong: what is wrong has its default.
-fn check(
-    text: &str,
-    file_name: &str,
-    base_dir: &Path,
-    environment: &dyn Environment,
-) -> (Config, Problems) {
+fn check(text: &str, file_name: &str, base_dir: &Path, environment: &dyn Environment) -> (Config, Problems) {
     let source = Source::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut report = Report::new(&source, &errors);
     let config = config(&mut report, document.get_ref(), base_dir, environment);
-    (
-        config,
-        Problems {
-            problems: report.into_problems(),
-        },
-    )
+    (config, Problems { problems: report.into_problems() })
 }
 
 fn config(
@@ -185,9 +152,7 @@ fn config(
     let router = section(report, "router", router::KEYS);
     let router = router::read(report, &router);
 
-    let defaults = root
-        .get("defaults")
-        .and_then(|value| table(report, "defaults", value));
+    let defaults = root.get("defaults").and_then(|value| table(report, "defaults", value));
     if let Some(defaults) = defaults {
         unknown_sections(report, "defaults", defaults, DEFAULTS);
     }
@@ -196,28 +161,12 @@ fn config(
     let built_in = limits::built_in(report, &engine);
     let default_limits = limits::read(report, &default_limits, built_in, &engine);
 
-    let base = agent::Base {
-        limits: default_limits,
-        engine: &engine,
-        dir: base_dir,
-    };
-    let agents = root
-        .get("agents")
-        .and_then(|value| table(report, "agents", value));
-    let agents = agents
-        .map(|agents| agent::read_all(report, agents, &base))
-        .unwrap_or_default();
+    let base = agent::Base { limits: default_limits, engine: &engine, dir: base_dir };
+    let agents = root.get("agents").and_then(|value| table(report, "agents", value));
+    let agents = agents.map(|agents| agent::read_all(report, agents, &base)).unwrap_or_default();
 
     let base_dir = base_dir.to_owned();
-    Config {
-        server,
-        auth,
-        engine,
-        scheduler,
-        router,
-        agents,
-        base_dir,
-    }
+    Config { server, auth, engine, scheduler, router, agents, base_dir }
 }
 
 /// Reports what may not stand at the top of the file, or in `[defaults]`.
@@ -238,11 +187,7 @@ fn unknown_sections(
             _ => false,
         };
         if !is_section {
-            let title = if path.is_empty() {
-                String::new()
-            } else {
-                format!("[{path}]")
-            };
+            let title = if path.is_empty() { String::new() } else { format!("[{path}]") };
             super::section::unknown_key(report, &title, path, name, known);
             continue;
         }
@@ -254,21 +199,10 @@ fn unknown_sections(
                 format!("change `{}` to `{near}`", shorten(text)),
             ),
             None => {
-                let sections: Vec<String> = known
-                    .iter()
-                    .map(|name| format!("`[{}]`", full(name)))
-                    .collect();
-                (
-                    String::new(),
-                    format!("the sections are {}", sections.join(", ")),
-                )
+                let sections: Vec<String> = known.iter().map(|name| format!("`[{}]`", full(name))).collect();
+                (String::new(), format!("the sections are {}", sections.join(", ")))
             }
         };
-        report.wrong(
-            name.span(),
-            &full(text),
-            format!("unknown section `[{shown}]`{hint}"),
-            help,
-        );
+        report.wrong(name.span(), &full(text), format!("unknown section `[{shown}]`{hint}"), help);
     }
 }

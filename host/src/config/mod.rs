@@ -31,8 +31,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use agent::{
-    AgentConfig, CAPABILITIES, Grants, MAX_DESCRIPTION_CHARS, MAX_EXAMPLES, MAX_NAME_CHARS,
-    MAX_TRIGGERS, Overlay,
+    AgentConfig, CAPABILITIES, Grants, MAX_DESCRIPTION_CHARS, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS,
+    Overlay,
 };
 pub use auth::{AuthConfig, ENVIRONMENT_KEY, KeyConfig};
 pub(crate) use auth::{check_capability, check_key_name};

@@ -41,10 +41,7 @@ impl fmt::Display for Problem {
         let gutter = " ".repeat(number.len());
         if let Some(Excerpt { text, start, width }) = &self.excerpt {
             let (indent, underline) = (" ".repeat(*start), "^".repeat(*width));
-            write!(
-                f,
-                "\n{gutter} |\n{number} | {text}\n{gutter} | {indent}{underline}"
-            )?;
+            write!(f, "\n{gutter} |\n{number} | {text}\n{gutter} | {indent}{underline}")?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n{gutter} = help: {help}")?;

@@ -10,12 +10,8 @@ pub(super) const MIB: u64 = 1 << 20;
 pub(super) const GIB: u64 = 1 << 30;
 
 /// Nanoseconds in each unit of time.
-const TIME_UNITS: &[(&str, u64)] = &[
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-];
+const TIME_UNITS: &[(&str, u64)] =
+    &[("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 
 /// Bytes in each unit of size, in lower case.
 const SIZE_UNITS: &[(&str, u64)] = &[
@@ -58,11 +54,7 @@ pub(super) fn show_size(bytes: u64) -> String {
     let binary = [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
     let decimal = [(1_000_000_000, "GB"), (1_000_000, "MB")];
     let whole = |&&(unit, _): &&(u64, &str)| bytes >= unit && bytes.is_multiple_of(unit);
-    match binary
-        .iter()
-        .find(whole)
-        .or_else(|| decimal.iter().find(whole))
-    {
+    match binary.iter().find(whole).or_else(|| decimal.iter().find(whole)) {
         Some((unit, name)) => format!("{} {name}", bytes / unit),
         None if bytes == 1 => "1 byte".to_owned(),
         None => format!("{bytes} bytes"),
@@ -76,10 +68,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
         return "0s".to_owned();
     }
     let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    match units
-        .iter()
-        .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
-    {
+    match units.iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit)) {
         // Seconds read better than one minute.
         Some((60_000, _)) if millis < 120_000 => format!("{}s", millis / 1_000),
         Some((unit, name)) => format!("{}{name}", millis / unit),
@@ -104,10 +93,7 @@ pub(super) fn show_count(count: u64) -> String {
 }
 
 fn unit_of(units: &[(&str, u64)], name: &str) -> Option<u64> {
-    units
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, factor)| *factor)
+    units.iter().find(|(known, _)| *known == name).map(|(_, factor)| *factor)
 }
 
 /// A decimal number times the factor of the unit behind it; a fraction below one is cut off.
@@ -128,46 +114,23 @@ mod tests {
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        for (text, millis) in [
-            ("30s", 30_000),
-            ("500ms", 500),
-            ("2m", 120_000),
-            (" 1.5 s ", 1_500),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(millis)),
-                "{text}"
-            );
+        for (text, millis) in
+            [("30s", 30_000), ("500ms", 500), ("2m", 120_000), (" 1.5 s ", 1_500), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for bad in [
-            "",
-            "s",
-            "30",
-            "-1s",
-            "1d",
-            "1S",
-            "1.2.3s",
-            ".5s",
-            "1s2",
-            "999999999999999h",
-            "∞s",
-            "1e3s",
-        ] {
+        for bad in
+            ["", "s", "30", "-1s", "1d", "1S", "1.2.3s", ".5s", "1s2", "999999999999999h", "∞s", "1e3s"]
+        {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn sizes_have_a_number_and_a_unit_in_any_case() {
-        for (text, bytes) in [
-            ("64MiB", 64 * MIB),
-            ("1 MB", 1_000_000),
-            ("12b", 12),
-            ("0.5gib", GIB / 2),
-            ("4kB", 4_000),
-        ] {
+        for (text, bytes) in
+            [("64MiB", 64 * MIB), ("1 MB", 1_000_000), ("12b", 12), ("0.5gib", GIB / 2), ("4kB", 4_000)]
+        {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
         for bad in ["64", "MiB", "64 M", "1,5 MB", "99999999999GiB", "-1B"] {

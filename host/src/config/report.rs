@@ -20,12 +20,8 @@ pub(super) struct Report<'s> {
 impl<'s> Report<'s> {
     /// Begins with what the parser found.
     pub(super) fn new(source: &'s Source<'s>, errors: &[toml::de::Error]) -> Self {
-        let mut report = Self {
-            source,
-            damage: Damage::default(),
-            problems: Vec::new(),
-            wrong_keys: HashSet::new(),
-        };
+        let mut report =
+            Self { source, damage: Damage::default(), problems: Vec::new(), wrong_keys: HashSet::new() };
         report.damage = super::syntax::report(errors, source, &mut report);
         report
     }
@@ -101,14 +97,7 @@ impl<'s> Report<'s> {
         problems
     }
 
-    fn push(
-        &mut self,
-        span: Range<usize>,
-        key: &str,
-        message: String,
-        help: Option<String>,
-        sight: Sight,
-    ) {
+    fn push(&mut self, span: Range<usize>, key: &str, message: String, help: Option<String>, sight: Sight) {
         let (line, column) = self.source.position(span.start);
         if self.damage.covers(line) {
             return;

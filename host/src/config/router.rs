@@ -19,24 +19,11 @@ pub struct RouterConfig {
 
 /// The keys of `[router]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "threshold",
-        Kind::Fraction,
-        "below this confidence no agent matches",
-    )
-    .default_in_words("`0.3`"),
-    Key::new(
-        "margin",
-        Kind::Fraction,
-        "two agents whose confidence differs by less are ambiguous",
-    )
-    .default_in_words("`0.05`"),
-    Key::new(
-        "language",
-        other("a language's code"),
-        "the language whose words are stemmed",
-    )
-    .default_in_words("`\"en\"`"),
+    Key::new("threshold", Kind::Fraction, "below this confidence no agent matches").default_in_words("`0.3`"),
+    Key::new("margin", Kind::Fraction, "two agents whose confidence differs by less are ambiguous")
+        .default_in_words("`0.05`"),
+    Key::new("language", other("a language's code"), "the language whose words are stemmed")
+        .default_in_words("`\"en\"`"),
 ];
 
 /// Reads `[router]`. The defaults are the router's own.
@@ -47,10 +34,7 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Router
             .get("threshold")
             .and_then(|entry| entry.fraction(report))
             .unwrap_or(default.threshold),
-        margin: section
-            .get("margin")
-            .and_then(|entry| entry.fraction(report))
-            .unwrap_or(default.margin),
+        margin: section.get("margin").and_then(|entry| entry.fraction(report)).unwrap_or(default.margin),
         language: language(report, section).unwrap_or(default.language),
     }
 }
@@ -61,21 +45,9 @@ fn language(report: &mut Report<'_>, section: &Section<'_, '_>) -> Option<Langua
     if let Some(language) = Language::from_code(text) {
         return Some(language);
     }
-    let codes: Vec<&str> = Language::ALL
-        .iter()
-        .map(|language| language.code())
-        .collect();
-    let hint = nearest(text, &codes)
-        .map(|code| format!("; did you mean `{code}`?"))
-        .unwrap_or_default();
-    let message = format!(
-        "is `{}`, which is not a language that is known{hint}",
-        shorten(text)
-    );
-    entry.wrong(
-        report,
-        &message,
-        format!("use {}", super::key::one_of(&codes)),
-    );
+    let codes: Vec<&str> = Language::ALL.iter().map(|language| language.code()).collect();
+    let hint = nearest(text, &codes).map(|code| format!("; did you mean `{code}`?")).unwrap_or_default();
+    let message = format!("is `{}`, which is not a language that is known{hint}", shorten(text));
+    entry.wrong(report, &message, format!("use {}", super::key::one_of(&codes)));
     None
 }

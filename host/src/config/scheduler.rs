@@ -37,11 +37,7 @@ pub(super) const KEYS: &[Key] = &[
         count(0, 1_000_000, 1_000),
         "calls of one agent that wait, unless the agent says",
     ),
-    Key::new(
-        "queue_timeout",
-        time(1, HOUR, 10_000),
-        "how long a call waits before it is turned away",
-    ),
+    Key::new("queue_timeout", time(1, HOUR, 10_000), "how long a call waits before it is turned away"),
 ];
 
 /// Reads `[scheduler]`.
@@ -58,20 +54,14 @@ pub(super) fn read(
     };
     let (wanted, most) = (config.max_concurrent, engine.max_instances);
     match section.get("max_concurrent") {
-        None => SchedulerConfig {
-            max_concurrent: wanted.min(most),
-            ..config
-        },
+        None => SchedulerConfig { max_concurrent: wanted.min(most), ..config },
         Some(entry) => {
             let judged = !report.is_wrong(&entry.path) && !report.is_wrong("engine.max_instances");
             if judged && wanted > most {
                 report.wrong_in_context(
                     entry.value.span(),
                     &entry.path,
-                    format!(
-                        "`{}` is {wanted}, but `engine.max_instances` is {most}",
-                        entry.path
-                    ),
+                    format!("`{}` is {wanted}, but `engine.max_instances` is {most}", entry.path),
                     format!("lower it to {most}, or raise `max_instances` in [engine] to {wanted}"),
                 );
             }

@@ -53,39 +53,17 @@ impl<'a, 'i> Section<'a, 'i> {
                 unknown_key(report, &title, &path, name, &known);
             }
         }
-        Self {
-            title,
-            path,
-            at,
-            keys,
-            table,
-        }
+        Self { title, path, at, keys, table }
     }
 
     /// A table that is not there: every key has its default.
     pub(super) fn absent(keys: &'static [Key]) -> Self {
-        Self {
-            title: String::new(),
-            path: String::new(),
-            at: 0..0,
-            keys,
-            table: None,
-        }
+        Self { title: String::new(), path: String::new(), at: 0..0, keys, table: None }
     }
 
     /// The table at `name` in this one, which may have `keys`.
-    pub(super) fn table(
-        &self,
-        report: &mut Report<'_>,
-        name: &str,
-        keys: &'static [Key],
-    ) -> Section<'a, 'i> {
-        Section::new(
-            report,
-            &self.path_of(name),
-            self.get(name).map(|entry| entry.value),
-            keys,
-        )
+    pub(super) fn table(&self, report: &mut Report<'_>, name: &str, keys: &'static [Key]) -> Section<'a, 'i> {
+        Section::new(report, &self.path_of(name), self.get(name).map(|entry| entry.value), keys)
     }
 
     /// The path of `name` in this table.
@@ -108,9 +86,7 @@ impl<'a, 'i> Section<'a, 'i> {
     /// A whole number or a size in its range; the default where it is absent or wrong.
     pub(super) fn number(&self, report: &mut Report<'_>, name: &str) -> u64 {
         let default = self.key(name).and_then(Key::default_number);
-        self.number_if_set(report, name)
-            .or(default)
-            .unwrap_or_default()
+        self.number_if_set(report, name).or(default).unwrap_or_default()
     }
 
     /// A whole number or a size in its range.
@@ -125,8 +101,7 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// The same in 32 bits.
     pub(super) fn count_if_set(&self, report: &mut Report<'_>, name: &str) -> Option<u32> {
-        self.number_if_set(report, name)
-            .and_then(|number| u32::try_from(number).ok())
+        self.number_if_set(report, name).and_then(|number| u32::try_from(number).ok())
     }
 
     /// A duration in its range; the default where it is absent or wrong.
@@ -145,13 +120,8 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// `true` or `false`; the default where it is absent or wrong.
     pub(super) fn flag(&self, report: &mut Report<'_>, name: &str) -> bool {
-        let default = matches!(
-            self.key(name).map(|key| key.kind),
-            Some(Kind::Flag { default: true })
-        );
-        self.get(name)
-            .and_then(|entry| entry.flag(report))
-            .unwrap_or(default)
+        let default = matches!(self.key(name).map(|key| key.kind), Some(Kind::Flag { default: true }));
+        self.get(name).and_then(|entry| entry.flag(report)).unwrap_or(default)
     }
 
     /// A text in its length, not blank.
@@ -181,13 +151,9 @@ pub(super) fn table<'a, 'i>(
     if table.is_none() {
         let is_list = value.get_ref().as_array().is_some();
         let tables = is_list.then(|| format!("write `[{path}]` once, with single brackets"));
-        let help = tables.unwrap_or_else(|| {
-            format!("write `[{path}]` on a line of its own, and its keys below")
-        });
-        let message = format!(
-            "`{path}` must be a table, not {}",
-            type_name(value.get_ref())
-        );
+        let help =
+            tables.unwrap_or_else(|| format!("write `[{path}]` on a line of its own, and its keys below"));
+        let message = format!("`{path}` must be a table, not {}", type_name(value.get_ref()));
         report.wrong(value.span(), path, message, help);
     }
     table
@@ -204,14 +170,9 @@ pub(super) fn unknown_key(
     let text = name.get_ref().as_ref();
     let shown = shorten(text);
     let near = nearest(text, known);
-    let hint = near
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
-    let homes: Vec<&str> = SECTIONS
-        .iter()
-        .filter(|s| s.keys.iter().any(|key| key.name == text))
-        .map(|s| s.title)
-        .collect();
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let homes: Vec<&str> =
+        SECTIONS.iter().filter(|s| s.keys.iter().any(|key| key.name == text)).map(|s| s.title).collect();
     let help = match near {
         Some(near) => format!("change `{shown}` to `{near}`, or remove it"),
         None if homes == ["[defaults.limits]"] && title.starts_with("[agents.") => {
@@ -225,11 +186,7 @@ pub(super) fn unknown_key(
 }
 
 fn place(title: &str) -> String {
-    if title.is_empty() {
-        "outside of any section".to_owned()
-    } else {
-        format!("in {title}")
-    }
+    if title.is_empty() { "outside of any section".to_owned() } else { format!("in {title}") }
 }
 
 /// The known word that is nearest to `text`, if any is near.
@@ -255,11 +212,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
     } else {
         format!("\"{}\"", shorten(name))
     };
-    if path.is_empty() {
-        name
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
 /// The beginning of a text that may be anything.

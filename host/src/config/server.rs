@@ -55,20 +55,12 @@ const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 
 /// The keys of `[server]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "listen",
-        other("an IP address and a port"),
-        "where HTTP is served; port 0 takes any free one",
-    )
-    .default_in_words("`\"127.0.0.1:8001\"`")
-    .at_restart(),
-    Key::new(
-        "data_dir",
-        other("a path"),
-        "where the host keeps its own files; relative to agents.toml",
-    )
-    .default_in_words("`\"data\"`")
-    .at_restart(),
+    Key::new("listen", other("an IP address and a port"), "where HTTP is served; port 0 takes any free one")
+        .default_in_words("`\"127.0.0.1:8001\"`")
+        .at_restart(),
+    Key::new("data_dir", other("a path"), "where the host keeps its own files; relative to agents.toml")
+        .default_in_words("`\"data\"`")
+        .at_restart(),
     Key::new(
         "allowed_origins",
         other("an origin, a list of origins, or `*`"),
@@ -81,59 +73,29 @@ pub(super) const KEYS: &[Key] = &[
         "connections open at once; more wait to be accepted",
     )
     .at_restart(),
-    Key::new(
-        "header_timeout",
-        time(100, HOUR, 10_000),
-        "to send a request's head",
-    ),
-    Key::new(
-        "body_timeout",
-        time(100, HOUR, 30_000),
-        "to send a request's body",
-    ),
-    Key::new(
-        "idle_timeout",
-        time(100, HOUR, 60_000),
-        "after which a connection without a request is closed",
-    ),
+    Key::new("header_timeout", time(100, HOUR, 10_000), "to send a request's head"),
+    Key::new("body_timeout", time(100, HOUR, 30_000), "to send a request's body"),
+    Key::new("idle_timeout", time(100, HOUR, 60_000), "after which a connection without a request is closed"),
     Key::new("max_body", size(KIB, GIB, MIB), "the largest request body"),
-    Key::new(
-        "max_json_depth",
-        count(1, 127, 64),
-        "how deep a request's JSON may nest",
-    ),
+    Key::new("max_json_depth", count(1, 127, 64), "how deep a request's JSON may nest"),
     Key::new("max_batch", count(1, 100, 100), "items in one batch"),
-    Key::new(
-        "grace_period",
-        time(0, HOUR, 30_000),
-        "how long a shutdown waits for running calls",
-    ),
+    Key::new("grace_period", time(0, HOUR, 30_000), "how long a shutdown waits for running calls"),
     Key::new(
         "log_format",
-        Kind::Word {
-            known: LOG_FORMATS,
-            default: "text",
-        },
+        Kind::Word { known: LOG_FORMATS, default: "text" },
         "log lines for people or as JSON",
     )
     .at_restart(),
     Key::new(
         "log_level",
-        Kind::Word {
-            known: LOG_LEVELS,
-            default: "info",
-        },
+        Kind::Word { known: LOG_LEVELS, default: "info" },
         "the least urgent lines that are logged",
     )
     .at_restart(),
 ];
 
 /// Reads `[server]`.
-pub(super) fn read(
-    report: &mut Report<'_>,
-    section: &Section<'_, '_>,
-    base_dir: &Path,
-) -> ServerConfig {
+pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>, base_dir: &Path) -> ServerConfig {
     ServerConfig {
         listen: section
             .get("listen")
@@ -155,10 +117,7 @@ pub(super) fn read(
         max_json_depth: section.count(report, "max_json_depth"),
         max_batch: section.count(report, "max_batch"),
         grace_period: section.duration(report, "grace_period"),
-        log_format: match section
-            .get("log_format")
-            .and_then(|entry| entry.word(report, LOG_FORMATS))
-        {
+        log_format: match section.get("log_format").and_then(|entry| entry.word(report, LOG_FORMATS)) {
             Some("json") => LogFormat::Json,
             _ => LogFormat::Text,
         },
@@ -187,12 +146,7 @@ fn origins(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<Vec<String>
         match parse_origin(text) {
             Ok(origin) => origins.push(origin),
             Err(help) => {
-                report.wrong(
-                    span,
-                    &entry.path,
-                    format!("`{}`: this is not an origin", entry.path),
-                    help,
-                );
+                report.wrong(span, &entry.path, format!("`{}`: this is not an origin", entry.path), help);
             }
         }
     }
@@ -200,11 +154,7 @@ fn origins(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<Vec<String>
 }
 
 /// A path in the file, made absolute.
-pub(super) fn path(
-    report: &mut Report<'_>,
-    entry: &Entry<'_, '_>,
-    base_dir: &Path,
-) -> Option<PathBuf> {
+pub(super) fn path(report: &mut Report<'_>, entry: &Entry<'_, '_>, base_dir: &Path) -> Option<PathBuf> {
     let text = entry.text(report)?;
     match check_path(text) {
         Ok(()) => Some(absolute(base_dir, Path::new(text))),
@@ -239,9 +189,7 @@ pub(super) fn parse_origin(text: &str) -> Result<String, String> {
     }
     let lower = text.to_ascii_lowercase();
     let Some((scheme, host)) = lower.split_once("://") else {
-        return Err(
-            "write scheme and host, such as \"https://app.example.com\", or \"*\"".to_owned(),
-        );
+        return Err("write scheme and host, such as \"https://app.example.com\", or \"*\"".to_owned());
     };
     if let Some((host, _)) = host.split_once('/') {
         return Err(format!(
@@ -253,51 +201,32 @@ pub(super) fn parse_origin(text: &str) -> Result<String, String> {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (host, None),
     };
-    let scheme_fits = !scheme.is_empty()
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    let name_fits = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+    let scheme_fits =
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let name_fits =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
     if scheme_fits && name_fits && port_fits {
         return Ok(lower);
     }
-    Err(
-        "an origin is a scheme, a host and perhaps a port, such as \"http://localhost:3000\""
-            .to_owned(),
-    )
+    Err("an origin is a scheme, a host and perhaps a port, such as \"http://localhost:3000\"".to_owned())
 }
 
 /// Whether `text` can be the path of a file of ours; what is wrong with it, and help.
 pub(super) fn check_path(text: &str) -> Result<(), (&'static str, String)> {
     if text.trim().is_empty() || text.contains('\0') {
-        return Err((
-            "is not a path",
-            "write a file's path, such as \"plugins/monitor.wasm\"".to_owned(),
-        ));
+        return Err(("is not a path", "write a file's path, such as \"plugins/monitor.wasm\"".to_owned()));
     }
     if text == "~" || text.starts_with("~/") {
-        return Err((
-            "begins with `~`, which is not expanded",
-            "write the whole path".to_owned(),
-        ));
+        return Err(("begins with `~`, which is not expanded", "write the whole path".to_owned()));
     }
     if text.contains("://") {
-        return Err((
-            "is an address, not a path",
-            "fetch the file and write its path".to_owned(),
-        ));
+        return Err(("is an address, not a path", "fetch the file and write its path".to_owned()));
     }
     Ok(())
 }
 
 /// `path` as it is seen from `base`, without `.` in it.
 pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
-    base.join(path)
-        .components()
-        .filter(|part| !matches!(part, Component::CurDir))
-        .collect()
+    base.join(path).components().filter(|part| !matches!(part, Component::CurDir)).collect()
 }

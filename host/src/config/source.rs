@@ -8,15 +8,7 @@ const SHOWN_CHARS: usize = 120;
 /// How much of a long line is shown before the place that matters.
 const SHOWN_BEFORE: usize = 40;
 /// Words that make a line's value a likely secret.
-const SECRET_WORDS: &[&str] = &[
-    "secret",
-    "token",
-    "passw",
-    "credential",
-    "sha256",
-    "key",
-    "dsn",
-];
+const SECRET_WORDS: &[&str] = &["secret", "token", "passw", "credential", "sha256", "key", "dsn"];
 
 /// The text of agents.toml and where its lines begin.
 #[derive(Debug)]
@@ -48,15 +40,9 @@ pub(super) enum Sight {
 
 impl<'s> Source<'s> {
     pub(super) fn new(name: &'s str, text: &'s str) -> Self {
-        let after_newlines = text
-            .bytes()
-            .enumerate()
-            .filter_map(|(at, byte)| (byte == b'\n').then_some(at + 1));
-        Self {
-            name,
-            text,
-            line_starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
+        let after_newlines =
+            text.bytes().enumerate().filter_map(|(at, byte)| (byte == b'\n').then_some(at + 1));
+        Self { name, text, line_starts: std::iter::once(0).chain(after_newlines).collect() }
     }
 
     /// The line that `offset` is on, from 1.
@@ -74,11 +60,7 @@ impl<'s> Source<'s> {
 
     /// The text of `line`, from 1, without its line ending.
     pub(super) fn line(&self, line: usize) -> &'s str {
-        let end = self
-            .line_starts
-            .get(line)
-            .copied()
-            .unwrap_or(self.text.len());
+        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
         self.text[self.start_of(line)..end].trim_end_matches(['\n', '\r'])
     }
 
@@ -94,11 +76,7 @@ impl<'s> Source<'s> {
         let line_end = self.start_of(line) + text.len();
         let from = self.text.floor_char_boundary(span.start);
         let to = self.text.floor_char_boundary(span.end.min(line_end));
-        let width = if to > from {
-            self.text[from..to].chars().count()
-        } else {
-            1
-        };
+        let width = if to > from { self.text[from..to].chars().count() } else { 1 };
         let mut chars = masked(text, sight);
         let mut start = column - 1;
         if chars.len() > SHOWN_CHARS {
@@ -114,18 +92,11 @@ impl<'s> Source<'s> {
             start -= skipped;
         }
         let width = width.min(SHOWN_CHARS.saturating_sub(start)).max(1);
-        Excerpt {
-            text: chars.into_iter().collect::<String>().trim_end().to_owned(),
-            start,
-            width,
-        }
+        Excerpt { text: chars.into_iter().collect::<String>().trim_end().to_owned(), start, width }
     }
 
     fn start_of(&self, line: usize) -> usize {
-        self.line_starts
-            .get(line.wrapping_sub(1))
-            .copied()
-            .unwrap_or(self.text.len())
+        self.line_starts.get(line.wrapping_sub(1)).copied().unwrap_or(self.text.len())
     }
 }
 
@@ -133,21 +104,14 @@ impl<'s> Source<'s> {
 fn masked(line: &str, sight: Sight) -> Vec<char> {
     let lower = line.to_ascii_lowercase();
     let url_with_login = lower.contains("://") && lower.contains('@');
-    let secret = sight == Sight::Masked
-        || url_with_login
-        || SECRET_WORDS.iter().any(|word| lower.contains(word));
+    let secret =
+        sight == Sight::Masked || url_with_login || SECRET_WORDS.iter().any(|word| lower.contains(word));
     let mut in_value = !line.contains('=');
     line.chars()
         .map(|c| match c {
             '\u{feff}' => ' ',
             c if c.is_control() => ' ',
-            c if secret
-                && in_value
-                && !line.trim_start().starts_with('[')
-                && c.is_alphanumeric() =>
-            {
-                '*'
-            }
+            c if secret && in_value && !line.trim_start().starts_with('[') && c.is_alphanumeric() => '*',
             '=' => {
                 in_value = true;
                 '='
@@ -177,12 +141,7 @@ mod tests {
         let source = Source::new("f", &text);
         let excerpt = source.excerpt(&(507..511), Sight::Plain);
         assert!(excerpt.text.chars().count() <= SHOWN_CHARS);
-        let under: String = excerpt
-            .text
-            .chars()
-            .skip(excerpt.start)
-            .take(excerpt.width)
-            .collect();
+        let under: String = excerpt.text.chars().skip(excerpt.start).take(excerpt.width).collect();
         assert_eq!(under, "oops");
     }
 
@@ -190,17 +149,8 @@ mod tests {
     fn what_may_be_secret_is_not_shown() {
         let text = "api_token = \"abc123\"\nplain = \"abc123\"";
         let source = Source::new("f", text);
-        assert_eq!(
-            source.excerpt(&(0..9), Sight::Plain).text,
-            "api_token = \"******\""
-        );
-        assert_eq!(
-            source.excerpt(&(21..26), Sight::Plain).text,
-            "plain = \"abc123\""
-        );
-        assert_eq!(
-            source.excerpt(&(21..26), Sight::Masked).text,
-            "plain = \"******\""
-        );
+        assert_eq!(source.excerpt(&(0..9), Sight::Plain).text, "api_token = \"******\"");
+        assert_eq!(source.excerpt(&(21..26), Sight::Plain).text, "plain = \"abc123\"");
+        assert_eq!(source.excerpt(&(21..26), Sight::Masked).text, "plain = \"******\"");
     }
 }

@@ -21,8 +21,7 @@ impl Damage {
     /// Whether `line`, from 1, is one of them.
     pub(super) fn covers(&self, line: usize) -> bool {
         let next = self.lines.partition_point(|lines| lines.start <= line);
-        next.checked_sub(1)
-            .is_some_and(|at| self.lines[at].contains(&line))
+        next.checked_sub(1).is_some_and(|at| self.lines[at].contains(&line))
     }
 
     /// Whether the file is not TOML as a whole.
@@ -32,20 +31,12 @@ impl Damage {
 }
 
 /// Reports the parser's `errors`, the first of each damaged place.
-pub(super) fn report(
-    errors: &[toml::de::Error],
-    source: &Source<'_>,
-    report: &mut Report<'_>,
-) -> Damage {
-    let mut found: Vec<(Range<usize>, &str)> = errors
-        .iter()
-        .map(|error| (error.span().unwrap_or(0..0), error.message()))
-        .collect();
+pub(super) fn report(errors: &[toml::de::Error], source: &Source<'_>, report: &mut Report<'_>) -> Damage {
+    let mut found: Vec<(Range<usize>, &str)> =
+        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
     found.sort_by_key(|(span, _)| span.start);
     // A list that is never closed swallows what follows.
-    let swallowed = found
-        .iter()
-        .any(|(_, message)| message.starts_with("unclosed array"));
+    let swallowed = found.iter().any(|(_, message)| message.starts_with("unclosed array"));
     let mut damage = Damage::default();
     let mut reported = 0;
     for (span, message) in found {
@@ -57,11 +48,7 @@ pub(super) fn report(
         report.wrong(span, "", message, help);
         damage.any = true;
         reported += 1;
-        let spoils = if reported < MAX_ERRORS {
-            spoils
-        } else {
-            Spoils::TheRest
-        };
+        let spoils = if reported < MAX_ERRORS { spoils } else { Spoils::TheRest };
         match spoils {
             Spoils::Nothing => {}
             Spoils::Line => damage.lines.push(line..line + 1),
@@ -117,20 +104,11 @@ fn explain(
     }
     if message.contains("multi-line") {
         let help = "end it with three quotes of the kind that it began with".to_owned();
-        return (
-            format!("this text is not closed: {message}"),
-            Some(help),
-            Spoils::UntilNextTable,
-        );
+        return (format!("this text is not closed: {message}"), Some(help), Spoils::UntilNextTable);
     }
-    if message.starts_with("invalid basic string") || message.starts_with("invalid literal string")
-    {
+    if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         let help = "end the text with the quote that it began with, on the same line".to_owned();
-        return (
-            "this text is not closed".to_owned(),
-            Some(help),
-            Spoils::Line,
-        );
+        return ("this text is not closed".to_owned(), Some(help), Spoils::Line);
     }
     if message.contains("escape") {
         let help = "write `\\\\` for a backslash, or use single quotes: 'C:\\path'".to_owned();
@@ -139,18 +117,10 @@ fn explain(
     }
     if message.contains("array") || message.contains("inline table") {
         let help = "separate values by commas and close `[` with `]`, `{` with `}`".to_owned();
-        return (
-            format!("this is not TOML: {message}"),
-            Some(help),
-            Spoils::UntilNextTable,
-        );
+        return (format!("this is not TOML: {message}"), Some(help), Spoils::UntilNextTable);
     }
     let help = "each line is `key = value`, a `[section]` or a `# comment`".to_owned();
-    (
-        format!("this is not TOML: {message}"),
-        Some(help),
-        Spoils::Line,
-    )
+    (format!("this is not TOML: {message}"), Some(help), Spoils::Line)
 }
 
 /// A table or key that is there already; says where.
@@ -171,27 +141,15 @@ fn duplicate(text: &str, line: usize, source: &Source<'_>) -> (String, Option<St
     let key = text.split('=').next().unwrap_or(text).trim();
     let first = earlier()
         .take_while(|at| !source.line(*at).trim().starts_with('['))
-        .find(|at| {
-            source
-                .line(*at)
-                .split('=')
-                .next()
-                .is_some_and(|other| other.trim() == key)
-        });
+        .find(|at| source.line(*at).split('=').next().is_some_and(|other| other.trim() == key));
     let message = match first {
         Some(first) => format!("a key is set a second time; the first is on line {first}"),
         None => "a key is set a second time".to_owned(),
     };
-    (
-        message,
-        Some("remove one of them".to_owned()),
-        Spoils::Nothing,
-    )
+    (message, Some("remove one of them".to_owned()), Spoils::Nothing)
 }
 
 /// The first line behind `line` that begins a table; one past the last line where none does.
 fn next_table(source: &Source<'_>, line: usize) -> usize {
-    (line + 1..=source.lines())
-        .find(|at| source.line(*at).starts_with('['))
-        .unwrap_or(source.lines() + 1)
+    (line + 1..=source.lines()).find(|at| source.line(*at).starts_with('[')).unwrap_or(source.lines() + 1)
 }

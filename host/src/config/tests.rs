@@ -64,10 +64,8 @@ fn read(text: &str) -> Result<Config, Problems> {
 }
 
 fn in_environment(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
-    let environment: BTreeMap<String, String> = pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let environment: BTreeMap<String, String> =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     parse("", "agents.toml", Path::new("/srv/fleet"), &environment)
 }
 
@@ -75,10 +73,7 @@ fn in_environment(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
 fn every_kind_of_value_is_read() {
     let config = read(EVERY_KIND).expect("valid");
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
-    assert_eq!(
-        config.server.allowed_origins,
-        ["https://app.example.com", "http://localhost:3000"]
-    );
+    assert_eq!(config.server.allowed_origins, ["https://app.example.com", "http://localhost:3000"]);
     assert_eq!(config.server.max_body, 2_000_000);
     assert_eq!(config.server.idle_timeout.as_secs(), 90);
     assert_eq!(config.server.grace_period.as_millis(), 1_500);
@@ -88,18 +83,12 @@ fn every_kind_of_value_is_read() {
     assert_eq!(config.scheduler.max_concurrent, 8);
     assert!(config.router.margin.abs() < f64::EPSILON);
     let key = &config.auth.keys[0];
-    assert_eq!(
-        (key.name.as_str(), key.tenant.as_str(), key.priority),
-        ("ci", "acme", 3)
-    );
+    assert_eq!((key.name.as_str(), key.tenant.as_str(), key.priority), ("ci", "acme", 3));
     assert!(!key.short && key.role == crate::domain::Role::Admin);
 
     let calc = &config.agents["calc"];
     assert_eq!(calc.component, Path::new("/srv/fleet/plugins/calc.wasm"));
-    assert_eq!(
-        (calc.limits.fuel, calc.limits.memory),
-        (5_000_000, 64 << 20)
-    );
+    assert_eq!((calc.limits.fuel, calc.limits.memory), (5_000_000, 64 << 20));
     assert_eq!(calc.limits.timeout.as_secs(), 5);
     assert_eq!(calc.queue, Some(0));
     assert!(calc.grants.0["system"]);
@@ -107,10 +96,7 @@ fn every_kind_of_value_is_read() {
     assert_eq!(values, ["3", "true", "0.5", "2026-01-01", "m"]);
     let units = &config.agents["units"];
     assert_eq!(units.component, Path::new("/opt/units.wasm"));
-    assert_eq!(
-        (units.limits.fuel, units.limits.memory),
-        (5_000_000, 32 << 20)
-    );
+    assert_eq!((units.limits.fuel, units.limits.memory), (5_000_000, 32 << 20));
 }
 
 #[test]
@@ -127,9 +113,8 @@ fn an_empty_file_is_valid() {
 fn documented_defaults_are_the_actual_ones() {
     let mut text = String::new();
     let mut written = 0;
-    for section in SECTIONS
-        .iter()
-        .filter(|section| !section.title.contains("ID") && !section.title.contains("[["))
+    for section in
+        SECTIONS.iter().filter(|section| !section.title.contains("ID") && !section.title.contains("[["))
     {
         text.push_str(&format!("{}\n", section.title));
         for key in section.keys {
@@ -142,10 +127,7 @@ fn documented_defaults_are_the_actual_ones() {
         }
     }
     assert!(written >= 38, "{written}: {text}");
-    assert_eq!(
-        read(&text).unwrap_or_else(|problems| panic!("{problems}")),
-        read("").expect("valid")
-    );
+    assert_eq!(read(&text).unwrap_or_else(|problems| panic!("{problems}")), read("").expect("valid"));
 }
 
 /// A wrong value for any listed key is found, at that key: so every listed key is read.
@@ -156,12 +138,7 @@ fn every_listed_key_is_read() {
             let title = section.title.replace("ID", "x");
             let text = format!("{title}\n{} = {{ zzzzzz = [1979-05-27] }}\n", key.name);
             let problems = read(&text).expect_err(&text).problems;
-            assert!(
-                problems
-                    .iter()
-                    .any(|problem| problem.key.contains(key.name)),
-                "{text}{problems:?}"
-            );
+            assert!(problems.iter().any(|problem| problem.key.contains(key.name)), "{text}{problems:?}");
         }
     }
 }
@@ -170,8 +147,7 @@ fn every_listed_key_is_read() {
 fn defaults_bow_to_a_smaller_engine() {
     let config = read("engine.max_instances = 16\nengine.max_memory = '8MiB'\n").expect("valid");
     assert_eq!(config.scheduler.max_concurrent, 16);
-    let config =
-        read("[engine]\nmax_memory = '8MiB'\n[agents.x]\ncomponent = 'x'\n").expect("valid");
+    let config = read("[engine]\nmax_memory = '8MiB'\n[agents.x]\ncomponent = 'x'\n").expect("valid");
     assert_eq!(config.agents["x"].limits.memory, 8 << 20);
 }
 
@@ -180,32 +156,22 @@ fn the_environment_overrides() {
     let config = in_environment(&[
         ("ORCHESTRATOR_API_KEY", " a-key-of-twenty-chars "),
         ("AUTHORIZED_AGENTS_SCOPE", "calc, team-*"),
-        (
-            "ALLOWED_ORIGINS",
-            r#"["https://a.example", "http://b:3000"]"#,
-        ),
+        ("ALLOWED_ORIGINS", r#"["https://a.example", "http://b:3000"]"#),
         ("STOCKADE_LISTEN", "[::1]:9"),
         ("STOCKADE_DATA_DIR", "elsewhere"),
     ])
     .expect("valid");
     let key = &config.auth.keys[0];
     assert_eq!((key.name.as_str(), key.short), (ENVIRONMENT_KEY, true));
-    assert_eq!(
-        key.sha256,
-        crate::domain::Digest::of(b"a-key-of-twenty-chars")
-    );
+    assert_eq!(key.sha256, crate::domain::Digest::of(b"a-key-of-twenty-chars"));
     assert_eq!(key.scope.as_str(), "calc,team-*");
-    assert_eq!(
-        config.server.allowed_origins,
-        ["https://a.example", "http://b:3000"]
-    );
+    assert_eq!(config.server.allowed_origins, ["https://a.example", "http://b:3000"]);
     assert_eq!(config.server.listen.to_string(), "[::1]:9");
     assert_eq!(config.server.data_dir, Path::new("/srv/fleet/elsewhere"));
 
     let config = in_environment(&[("ALLOWED_ORIGINS", "https://a, https://b")]).expect("valid");
     assert_eq!(config.server.allowed_origins, ["https://a", "https://b"]);
-    let config =
-        in_environment(&[("ORCHESTRATOR_API_KEY", "  "), ("ALLOWED_ORIGINS", "")]).expect("valid");
+    let config = in_environment(&[("ORCHESTRATOR_API_KEY", "  "), ("ALLOWED_ORIGINS", "")]).expect("valid");
     assert_eq!(config, read("").expect("valid"));
 }
 
@@ -220,22 +186,12 @@ fn problems_of_the_environment_name_the_variable_and_not_the_value() {
     let problems = in_environment(&wrong).expect_err("wrong");
     assert_eq!(problems.problems.len(), wrong.len());
     for (name, _) in wrong {
-        let problem = problems
-            .problems
-            .iter()
-            .find(|problem| problem.key == name)
-            .expect(name);
+        let problem = problems.problems.iter().find(|problem| problem.key == name).expect(name);
         assert!(problem.message.contains(name) && problem.line.is_none());
     }
     assert!(!problems.to_string().contains("hush"), "{problems}");
-    let scope = in_environment(&[
-        ("ORCHESTRATOR_API_KEY", "k"),
-        ("AUTHORIZED_AGENTS_SCOPE", "A B"),
-    ]);
-    assert_eq!(
-        scope.expect_err("scope").problems[0].key,
-        "AUTHORIZED_AGENTS_SCOPE"
-    );
+    let scope = in_environment(&[("ORCHESTRATOR_API_KEY", "k"), ("AUTHORIZED_AGENTS_SCOPE", "A B")]);
+    assert_eq!(scope.expect_err("scope").problems[0].key, "AUTHORIZED_AGENTS_SCOPE");
 }
 
 #[test]
@@ -246,10 +202,7 @@ fn files_that_cannot_be_read_say_what_to_do() {
     assert!(matches!(fails(&at("none.toml")), LoadError::Missing(_)));
     assert!(matches!(fails(folder.path()), LoadError::Folder(_)));
     fs::write(at("latin1.toml"), b"# fine\nname = '\xe9'\n").expect("write");
-    assert!(matches!(
-        fails(&at("latin1.toml")),
-        LoadError::NotText { line: 2, .. }
-    ));
+    assert!(matches!(fails(&at("latin1.toml")), LoadError::NotText { line: 2, .. }));
     fs::write(at("huge.toml"), vec![b'#'; 5 << 20]).expect("write");
     assert!(matches!(fails(&at("huge.toml")), LoadError::TooLarge(_)));
     fs::write(at("agents.toml"), "[agents.a]\ncomponent = 'a.wasm'\n").expect("write");
@@ -271,10 +224,7 @@ fn problems_are_data_too() {
 /// set, the messages are written instead.
 #[test]
 fn golden_messages() {
-    let folder = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/golden/config"
-    ));
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/config"));
     let update = std::env::var_os("STOCKADE_UPDATE_GOLDEN").is_some();
     let mut seen = 0;
     for entry in fs::read_dir(&folder).expect("golden files") {
@@ -284,11 +234,7 @@ fn golden_messages() {
         }
         seen += 1;
         let text = fs::read_to_string(&path).expect("text");
-        let name = path
-            .file_name()
-            .expect("name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("name").to_string_lossy().into_owned();
         let actual = match parse(&text, &name, Path::new("/srv/fleet"), &NoEnvironment) {
             Ok(_) => "valid\n".to_owned(),
             Err(problems) => format!("{problems}\n"),
@@ -299,10 +245,7 @@ fn golden_messages() {
             fs::write(&golden, &actual).expect("write");
         }
         let expected = fs::read_to_string(&golden).unwrap_or_default();
-        assert_eq!(
-            actual, expected,
-            "{name}: set STOCKADE_UPDATE_GOLDEN=1 to accept"
-        );
+        assert_eq!(actual, expected, "{name}: set STOCKADE_UPDATE_GOLDEN=1 to accept");
     }
     assert!(seen >= 15, "{seen} golden files");
 }
@@ -310,16 +253,12 @@ fn golden_messages() {
 /// No change of a few characters makes reading or rendering panic.
 #[test]
 fn mutations_never_panic() {
-    let pieces = [
-        "[", "]", "\"", "'''", "=", "\n", "{", "}", ",", ".", "é", "\0", "#", "[[", "9", "-",
-        "\\u", "\r",
-    ];
+    let pieces =
+        ["[", "]", "\"", "'''", "=", "\n", "{", "}", ",", ".", "é", "\0", "#", "[[", "9", "-", "\\u", "\r"];
     // A linear congruence is random enough here, and the same at every run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).expect("31 bits") % below
     };
     for _ in 0..2_000 {
@@ -344,18 +283,12 @@ fn mutations_never_panic() {
 /// A large fleet is read in one go, and so are as many problems.
 #[test]
 fn a_large_fleet_is_read() {
-    let agent = |number: u32| {
-        format!("[agents.a{number}]\ncomponent = 'x.wasm'\nlimits.memory = '32MiB'\n")
-    };
+    let agent = |number: u32| format!("[agents.a{number}]\ncomponent = 'x.wasm'\nlimits.memory = '32MiB'\n");
     let fleet: String = (0..2_000).map(agent).collect();
     assert_eq!(read(&fleet).expect("valid").agents.len(), 2_000);
     let problems = read(&fleet.replace("32MiB", "999MiB")).expect_err("wrong");
     assert_eq!(problems.problems.len(), 2_000);
-    assert!(
-        problems
-            .to_string()
-            .ends_with("2000 problems, of which 50 are shown")
-    );
+    assert!(problems.to_string().ends_with("2000 problems, of which 50 are shown"));
     let noise = "= = [\n".repeat(100_000);
     assert!(read(&noise).expect_err("wrong").problems.len() <= 200);
 }
@@ -364,6 +297,6 @@ fn a_large_fleet_is_read() {
 fn the_reference_is_a_table_of_whole_rows() {
     for row in reference().lines().filter(|line| line.starts_with('|')) {
         let columns = row.matches('|').count() - 1;
-        assert!(columns == 5 || columns == 2, "{row}");
+        assert!(columns == 4 || columns == 2, "{row}");
     }
 }

@@ -36,9 +36,8 @@ impl AgentId {
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let bytes = text.as_bytes();
         let head_ok = bytes.first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let rest_ok = bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
+        let rest_ok =
+            bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
         if !head_ok || !rest_ok || bytes.len() > MAX_ID_CHARS {
             return Err(InvalidId::Form(text.chars().take(80).collect()));
         }

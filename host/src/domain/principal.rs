@@ -53,9 +53,7 @@ impl Principal {
 
 /// Why a scope could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{pattern}` is not a scope: use `*`, an agent's id, a pattern such as `team-*`, or `category:NAME`"
-)]
+#[error("`{pattern}` is not a scope: use `*`, an agent's id, a pattern such as `team-*`, or `category:NAME`")]
 pub struct InvalidScope {
     /// The pattern as it was written.
     pub pattern: String,

@@ -71,9 +71,6 @@ mod tests {
         assert_eq!(TaskText::parse("  hi ").map(|t| t.as_str().to_owned()), Ok("hi".into()));
         let longest = "\u{1f600}".repeat(MAX_TASK_CHARS);
         assert!(TaskText::parse(&format!(" {longest} ")).is_ok());
-        assert_eq!(
-            TaskText::parse(&format!("{longest}x")),
-            Err(TaskTextError::TooLong(MAX_TASK_CHARS + 1))
-        );
+        assert_eq!(TaskText::parse(&format!("{longest}x")), Err(TaskTextError::TooLong(MAX_TASK_CHARS + 1)));
     }
 }

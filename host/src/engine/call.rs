@@ -192,11 +192,7 @@ async fn run_handle(
     agent.stockade_agent_agent().call_handle(store, &task).await
 }
 
-fn check_reply(
-    reply: contract::Reply,
-    sandbox: &mut Sandbox<'_>,
-    limits: &Limits,
-) -> Result<Reply, Failure> {
+fn check_reply(reply: contract::Reply, sandbox: &mut Sandbox<'_>, limits: &Limits) -> Result<Reply, Failure> {
     let contract::Reply { response, data, model } = reply;
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let size = (response.len() + length(&data) + length(&model)) as u64;
@@ -205,9 +201,8 @@ fn check_reply(
         return Err(Failure::OutputTooLarge { size, limit: limits.output });
     }
     if let Some(text) = &data {
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
-            Failure::AgentFailed(format!("the agent's `data` is not JSON: {error}"))
-        })?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|error| Failure::AgentFailed(format!("the agent's `data` is not JSON: {error}")))?;
     }
     Ok(Reply { response, data, model })
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wasmtime::component::Component;
 
-use super::component::{LinkedComponent, LoadError, inspect};
 use super::Engine;
+use super::component::{LinkedComponent, LoadError, inspect};
 use crate::domain::Digest;
 
 impl Engine {
@@ -41,24 +41,29 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
         let began = std::time::Instant::now();
-        let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let component = match &self.cache {
             // Straight from the file where there is one: its pages can be given back.
             Some(cache) => {
-                let compiled = self.wasmtime.precompile_component(bytes).map_err(invalid)?;
+                let compiled = self.wasmtime.precompile_component(bytes).map_err(refusal)?;
                 cache.store(digest, &compiled);
                 drop(compiled);
                 match cache.load(&self.wasmtime, digest) {
                     Some(component) => component,
-                    None => Component::from_binary(&self.wasmtime, bytes).map_err(invalid)?,
+                    None => Component::from_binary(&self.wasmtime, bytes).map_err(refusal)?,
                 }
             }
-            None => Component::from_binary(&self.wasmtime, bytes).map_err(invalid)?,
+            None => Component::from_binary(&self.wasmtime, bytes).map_err(refusal)?,
         };
         let ms = began.elapsed().as_millis() as u64;
         tracing::info!(%digest, bytes = bytes.len(), ms, "compiled a component");
         Ok(component)
     }
+}
+
+/// What wasmtime's refusal to compile means. That the pool is too small has no type of its own.
+fn refusal(error: wasmtime::Error) -> LoadError {
+    let text = format!("{error:#}");
+    if text.contains("pooling allocator") { LoadError::NeverFits(text) } else { LoadError::Invalid(text) }
 }
 
 /// Tells a component from the other things that end up in its place.

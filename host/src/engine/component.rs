@@ -17,7 +17,9 @@ pub enum LoadError {
     #[error("the file is empty; build the plugin again (`stockade build`)")]
     Empty,
     /// Larger than allowed.
-    #[error("the component has {size} bytes, and `max_component_size` in [engine] allows {limit}; strip it, or raise the setting")]
+    #[error(
+        "the component has {size} bytes, and `max_component_size` in [engine] allows {limit}; strip it, or raise the setting"
+    )]
     TooLarge {
         /// Its bytes.
         size: u64,
@@ -25,10 +27,14 @@ pub enum LoadError {
         limit: u64,
     },
     /// Not a component but a core module.
-    #[error("this is a core WebAssembly module, not a component; build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`")]
+    #[error(
+        "this is a core WebAssembly module, not a component; build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// Native code.
-    #[error("this is compiled native code, which is never taken from a file; give the component itself (.wasm)")]
+    #[error(
+        "this is compiled native code, which is never taken from a file; give the component itself (.wasm)"
+    )]
     Compiled,
     /// Something else altogether.
     #[error("this is not WebAssembly; give a component, which `stockade build` makes")]
@@ -37,13 +43,17 @@ pub enum LoadError {
     #[error("the component is not valid: {0}; build it again, and with current tools if that does not help")]
     Invalid(String),
     /// It does not export the contract.
-    #[error("the component does not export `{AGENT_INTERFACE}`; it exports {found}. Implement the world `stockade:agent/plugin` (in Rust: `stockade_sdk::agent!`)")]
+    #[error(
+        "the component does not export `{AGENT_INTERFACE}`; it exports {found}. Implement the world `stockade:agent/plugin` (in Rust: `stockade_sdk::agent!`)"
+    )]
     NotAnAgent {
         /// What it exports instead.
         found: String,
     },
     /// It imports what nobody here provides.
-    #[error("the component imports `{import}`, which this host does not provide; it provides {known}. Remove the import, or build against an interface from that list")]
+    #[error(
+        "the component imports `{import}`, which this host does not provide; it provides {known}. Remove the import, or build against an interface from that list"
+    )]
     UnknownImport {
         /// The import's name.
         import: String,
@@ -53,8 +63,10 @@ pub enum LoadError {
     /// The contract's or an import's signature differs.
     #[error("the component does not fit the contract: {0}; build it against the WIT files of this host")]
     Mismatch(String),
-    /// One instance can never fit the limits.
-    #[error("the component can never run: {0}")]
+    /// One instance can never fit the pool.
+    #[error(
+        "the component does not fit the pool: {0}; raise `max_memory`, `max_core_instances`, `max_memories`, `max_tables` or `max_table_elements` in [engine], or make the component smaller"
+    )]
     NeverFits(String),
     /// The host is stopping.
     #[error("loading was interrupted; the host is stopping")]
@@ -69,10 +81,7 @@ pub(super) struct Inspected {
 }
 
 /// Checks imports and exports by name.
-pub(super) fn inspect(
-    engine: &wasmtime::Engine,
-    component: &Component,
-) -> Result<Inspected, LoadError> {
+pub(super) fn inspect(engine: &wasmtime::Engine, component: &Component) -> Result<Inspected, LoadError> {
     let kind = component.component_type();
     let mut imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
     imports.sort();
@@ -84,10 +93,7 @@ pub(super) fn inspect(
             }
             Some(Decision::Ambient | Decision::Own) => {}
             None => {
-                return Err(LoadError::UnknownImport {
-                    import: import.clone(),
-                    known: known_interfaces(),
-                });
+                return Err(LoadError::UnknownImport { import: import.clone(), known: known_interfaces() });
             }
         }
     }

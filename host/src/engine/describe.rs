@@ -8,17 +8,13 @@ use super::call::Sandbox;
 use super::{Engine, Invocation, LinkedComponent, Spent};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::AgentRights;
-use crate::config::{Grants, Limits};
+use crate::config::{Grants, Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
 use crate::domain::{AgentId, CapabilityScope, Failure};
 
 /// How long `describe` may take.
-pub(crate) const DESCRIBE_TIME: Duration = Duration::from_secs(1);
+const DESCRIBE_TIME: Duration = Duration::from_secs(1);
 /// How large a description may be, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// How many triggers, and of how many characters.
-pub(crate) const MAX_TRIGGERS: (usize, usize) = (64, 100);
-/// How many examples, and of how many characters.
-pub(crate) const MAX_EXAMPLES: (usize, usize) = (200, 500);
 
 /// An agent's description of itself, checked.
 #[derive(Debug, Clone)]
@@ -58,7 +54,9 @@ pub struct Example {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DescribeError {
     /// It needs more than the agent's limit before it does anything.
-    #[error("one instance needs more than the agent's memory limit of {limit} bytes; raise `limits.memory` (and `max_memory` in [engine] with it), or make the component smaller")]
+    #[error(
+        "one instance needs more than the agent's memory limit of {limit} bytes; raise `limits.memory` (and `max_memory` in [engine] with it), or make the component smaller"
+    )]
     NeverFits {
         /// Bytes allowed.
         limit: u64,
@@ -130,15 +128,19 @@ fn check(said: contract::Description) -> Result<Description, String> {
         .chain(&said.triggers)
         .chain(said.examples.iter().map(|example| &example.task))
         .chain(said.examples.iter().filter_map(|example| example.expected.as_ref()))
-        .chain([&said.context_schema, &said.model, &said.cost_per_query, &said.default_query].into_iter().flatten())
+        .chain(
+            [&said.context_schema, &said.model, &said.cost_per_query, &said.default_query]
+                .into_iter()
+                .flatten(),
+        )
         .map(String::len)
         .sum::<usize>();
     if size > MAX_BYTES {
         return Err(format!("{size} bytes in all, and {MAX_BYTES} are allowed"));
     }
     let name = said.name.trim();
-    if name.is_empty() || name.chars().count() > 100 {
-        return Err("`name` must have 1 to 100 characters".to_owned());
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+        return Err(format!("`name` must have 1 to {MAX_NAME_CHARS} characters"));
     }
     if said.version.trim().is_empty() || said.version.chars().count() > 64 {
         return Err("`version` must have 1 to 64 characters".to_owned());
@@ -180,8 +182,8 @@ fn bounded(what: &str, texts: &[String], (count, chars): (usize, usize)) -> Resu
 }
 
 fn parse_schema(text: &str) -> Result<serde_json::Value, String> {
-    let schema = serde_json::from_str(text)
-        .map_err(|error| format!("`context-schema` is not JSON: {error}"))?;
+    let schema =
+        serde_json::from_str(text).map_err(|error| format!("`context-schema` is not JSON: {error}"))?;
     jsonschema::validator_for(&schema)
         .map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
     Ok(schema)

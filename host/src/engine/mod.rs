@@ -20,7 +20,7 @@ use wasmtime::component::Linker;
 
 pub use call::{Invocation, Spent};
 pub use component::{LinkedComponent, LoadError};
-pub use describe::{Description, DescribeError, Example};
+pub use describe::{DescribeError, Description, Example};
 pub use threads::GuestTask;
 
 use crate::capabilities::{self, CallState, Services};
@@ -83,13 +83,12 @@ impl Engine {
         services: Arc<Services>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, EngineError> {
-        let wasmtime = wasmtime::Engine::new(&settings::wasmtime_config(config)).map_err(|error| {
-            EngineError::Pool {
+        let wasmtime =
+            wasmtime::Engine::new(&settings::wasmtime_config(config)).map_err(|error| EngineError::Pool {
                 instances: config.max_instances,
                 memory: config.max_memory,
                 reason: format!("{error:#}"),
-            }
-        })?;
+            })?;
         let mut linker = Linker::new(&wasmtime);
         capabilities::add_to_linker(&mut linker)
             .map_err(|error| EngineError::Linker(format!("{error:#}")))?;
@@ -101,8 +100,7 @@ impl Engine {
             linker,
             cache,
             compiling: Arc::new(Semaphore::new(config.compile_jobs.max(1) as usize)),
-            threads: GuestThreads::start(config.guest_threads, runtime)
-                .map_err(EngineError::Threads)?,
+            threads: GuestThreads::start(config.guest_threads, runtime).map_err(EngineError::Threads)?,
             wasmtime,
             services,
             config: config.clone(),
@@ -111,10 +109,7 @@ impl Engine {
 
     /// Runs a future that polls guests on the guests' own threads. Dropping the task cancels
     /// and drops the future there.
-    pub fn spawn<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> GuestTask<T> {
+    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> GuestTask<T> {
         self.threads.spawn(future)
     }
 

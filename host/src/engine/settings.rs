@@ -37,9 +37,7 @@ fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
         .table_elements(config.max_table_elements as usize)
         .max_memory_size(usize::try_from(config.max_memory).unwrap_or(usize::MAX))
         .max_core_instance_size(usize::try_from(config.max_core_instance_size).unwrap_or(usize::MAX))
-        .max_component_instance_size(
-            usize::try_from(config.max_core_instance_size).unwrap_or(usize::MAX),
-        )
+        .max_component_instance_size(usize::try_from(config.max_core_instance_size).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT)

@@ -97,10 +97,6 @@ pub struct AgentVersion {
     pub limits: Limits,
     /// The gated capabilities that it imports, and whether each is granted.
     pub capabilities: BTreeMap<&'static str, bool>,
-    /// The interfaces that it imports.
-    pub imports: Vec<String>,
-    /// Whether it exports `health`.
-    pub exports_health: bool,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     /// The code.

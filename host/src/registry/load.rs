@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::agent::{AgentVersion, Card};
 use crate::capabilities::AgentRights;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
 use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError};
 
@@ -58,10 +58,9 @@ impl LoadFailure {
     pub fn status(&self) -> AgentStatus {
         match self {
             Self::Missing { .. } => AgentStatus::Missing,
-            Self::Unreadable { .. }
-            | Self::Refused { .. }
-            | Self::Undescribed { .. }
-            | Self::Interrupted => AgentStatus::Failed,
+            Self::Unreadable { .. } | Self::Refused { .. } | Self::Undescribed { .. } | Self::Interrupted => {
+                AgentStatus::Failed
+            }
         }
     }
 }
@@ -69,7 +68,25 @@ impl LoadFailure {
 /// A component, and what it said of itself under each memory limit that was tried.
 pub(super) struct Prepared {
     component: Arc<LinkedComponent>,
-    described: Mutex<HashMap<u64, Arc<Description>>>,
+    described: Mutex<HashMap<u64, Arc<Described>>>,
+}
+
+/// What a component said of itself, in the forms that its agents share.
+struct Described {
+    said: Description,
+    /// The card of an agent whose operator adds nothing.
+    plain: Arc<Card>,
+    context_schema: Option<Arc<jsonschema::Validator>>,
+}
+
+impl Described {
+    fn new(said: Description) -> Self {
+        let plain = Arc::new(Card::new(&said, &Overlay::default()));
+        // The engine has checked that the schema is one.
+        let schema = said.context_schema.as_ref();
+        let context_schema = schema.and_then(|schema| jsonschema::validator_for(schema).ok()).map(Arc::new);
+        Self { said, plain, context_schema }
+    }
 }
 
 /// Loads components; remembers those that are in use.
@@ -117,12 +134,12 @@ impl Loader {
         generation: u64,
     ) -> Result<AgentVersion, LoadFailure> {
         let component = prepared.component.clone();
-        let said = self.describe(config, prepared).await?;
-        let card = Card::new(&said, &config.overlay);
-        // The engine has checked that the schema is one.
-        let context_schema = card.context_schema.as_ref();
-        let context_schema =
-            context_schema.and_then(|schema| jsonschema::validator_for(schema).ok()).map(Arc::new);
+        let described = self.describe(config, prepared).await?;
+        let card = if config.overlay == Overlay::default() {
+            described.plain.clone()
+        } else {
+            Arc::new(Card::new(&described.said, &config.overlay))
+        };
         let capabilities = component
             .capabilities()
             .iter()
@@ -137,17 +154,15 @@ impl Loader {
             id: config.id.clone(),
             generation,
             digest: component.digest(),
-            card: Arc::new(card),
+            card,
             limits: config.limits,
             capabilities,
-            imports: component.imports().to_vec(),
-            exports_health: component.exports_health(),
             loaded_at: self.clock.now(),
             component,
             rights: Arc::new(rights),
             max_concurrent: config.max_concurrent,
             queue: config.queue,
-            context_schema,
+            context_schema: described.context_schema.clone(),
         })
     }
 
@@ -155,7 +170,7 @@ impl Loader {
         &self,
         config: &AgentConfig,
         prepared: &Arc<Prepared>,
-    ) -> Result<Arc<Description>, LoadFailure> {
+    ) -> Result<Arc<Described>, LoadFailure> {
         let memory = config.limits.memory;
         let known = prepared.described.lock().get(&memory).cloned();
         if let Some(said) = known {
@@ -166,7 +181,7 @@ impl Loader {
         let describe = async move { engine.describe(component, &id, &limits).await };
         let path = || config.component.display().to_string();
         let said = match self.engine.spawn(describe).await {
-            Some(Ok(said)) => Arc::new(said),
+            Some(Ok(said)) => Arc::new(Described::new(said)),
             Some(Err(reason)) => return Err(LoadFailure::Undescribed { path: path(), reason }),
             None => return Err(LoadFailure::Interrupted),
         };

@@ -11,6 +11,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -20,12 +21,16 @@ pub use load::LoadFailure;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
 
 use crate::config::AgentConfig;
-use crate::domain::{AgentId, AgentStatus, Clock};
+use crate::domain::{AgentId, AgentScope, AgentStatus, Clock};
 use crate::engine::Engine;
 use load::Loader;
 
 /// Loads that are published together at the most: a batch costs one snapshot.
 const PUBLISH_BATCH: usize = 1024;
+
+/// The largest fleet whose examples are learned before it is published. In a larger one the
+/// router learns about agents as tasks come near them: some milliseconds, once for each.
+const LEARN_AHEAD: usize = 500;
 
 /// A handle to the registry; cheap to clone.
 #[derive(Clone)]
@@ -37,21 +42,28 @@ struct Inner {
     current: ArcSwap<Snapshot>,
     loader: Loader,
     clock: Arc<dyn Clock>,
+    scopes: Arc<[AgentScope]>,
     /// Held by whoever builds the next snapshot, so that none is lost.
     publishing: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
-    /// A registry without agents.
-    pub fn new(
+    /// A registry in which each of `agents` is `loading` until [`Registry::load`] has seen to it.
+    /// Routing for each of `scopes` is prepared before a snapshot is published.
+    pub fn new<'a>(
         engine: Arc<Engine>,
         router: stockade_router::Settings,
         clock: Arc<dyn Clock>,
+        scopes: impl IntoIterator<Item = AgentScope>,
+        agents: impl IntoIterator<Item = &'a AgentConfig>,
     ) -> Self {
-        let current = ArcSwap::from_pointee(Snapshot::empty(router));
+        let now = clock.now();
+        let loading = agents.into_iter().map(|config| AgentEntry::loading(config, now)).collect();
+        let current = ArcSwap::from_pointee(Snapshot::empty(router).with(loading));
         let loader = Loader::new(engine, clock.clone());
         let publishing = tokio::sync::Mutex::default();
-        Self { inner: Arc::new(Inner { current, loader, clock, publishing }) }
+        let scopes = scopes.into_iter().collect();
+        Self { inner: Arc::new(Inner { current, loader, clock, scopes, publishing }) }
     }
 
     /// What serves now. Hold it no longer than a decision takes; a call holds its
@@ -61,16 +73,12 @@ impl Registry {
     }
 
     /// Loads these agents side by side, publishing each as it is ready or has failed; returns
-    /// when the last one is. Until then they are `loading`.
-    pub async fn load_all(&self, agents: impl IntoIterator<Item = Arc<AgentConfig>>) {
-        let now = self.inner.clock.now();
+    /// when the last one is.
+    pub async fn load(&self, agents: impl IntoIterator<Item = Arc<AgentConfig>>) {
         let mut groups: BTreeMap<PathBuf, Vec<Arc<AgentConfig>>> = BTreeMap::new();
-        let mut loading = Vec::new();
         for config in agents {
-            loading.push(AgentEntry::loading(&config, now));
             groups.entry(config.component.clone()).or_default().push(config);
         }
-        self.publish(loading).await;
         let (sender, mut receiver) = mpsc::unbounded_channel();
         for (path, configs) in groups {
             let (registry, sender) = (self.clone(), sender.clone());
@@ -81,7 +89,11 @@ impl Registry {
         drop(sender);
         let mut batch = Vec::new();
         while receiver.recv_many(&mut batch, PUBLISH_BATCH).await > 0 {
+            let began = Instant::now();
             self.publish(std::mem::take(&mut batch)).await;
+            // The next batch gathers for as long as this one took: a fleet of any size spends
+            // at most half of its time on snapshots.
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
 
@@ -122,8 +134,22 @@ impl Registry {
     /// Builds the next snapshot from these entries and swaps once.
     async fn publish(&self, entries: Vec<AgentEntry>) {
         let _turn = self.inner.publishing.lock().await;
-        let next = self.snapshot().with(entries);
-        self.inner.current.store(Arc::new(next));
+        let (current, scopes) = (self.snapshot(), self.inner.scopes.clone());
+        // Learning from many examples takes a while: not on the threads that answer.
+        let next = tokio::task::spawn_blocking(move || {
+            let next = current.with(entries);
+            for scope in scopes.iter() {
+                let candidates = next.candidates(scope);
+                if next.agents().len() <= LEARN_AHEAD {
+                    candidates.warm();
+                }
+            }
+            next
+        });
+        match next.await {
+            Ok(next) => self.inner.current.store(Arc::new(next)),
+            Err(error) => tracing::error!(%error, "the next snapshot could not be built; the last one stays"),
+        }
     }
 
     /// How many agents stand where.

@@ -66,11 +66,7 @@ impl AgentEntry {
         self.card.routed(&self.id)
     }
 
-    pub(super) fn active(
-        config: &AgentConfig,
-        version: Arc<AgentVersion>,
-        at: SystemTime,
-    ) -> Self {
+    pub(super) fn active(config: &AgentConfig, version: Arc<AgentVersion>, at: SystemTime) -> Self {
         Self {
             status: AgentStatus::Active,
             card: version.card.clone(),
@@ -90,11 +86,7 @@ impl AgentEntry {
 
 impl Snapshot {
     pub(super) fn empty(settings: stockade_router::Settings) -> Self {
-        Self {
-            agents: BTreeMap::new(),
-            router: Router::build(settings, []),
-            candidates: Mutex::default(),
-        }
+        Self { agents: BTreeMap::new(), router: Router::build(settings, []), candidates: Mutex::default() }
     }
 
     /// The next snapshot: this one with `entries` put in their places.
@@ -111,8 +103,7 @@ impl Snapshot {
             }
             agents.insert(entry.id.clone(), Arc::new(entry));
         }
-        let router =
-            if changes.is_empty() { self.router.clone() } else { self.router.apply(&changes) };
+        let router = if changes.is_empty() { self.router.clone() } else { self.router.apply(&changes) };
         Self { agents, router, candidates: Mutex::default() }
     }
 

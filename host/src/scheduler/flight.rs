@@ -104,12 +104,24 @@ impl Drop for Record {
         for line in &self.spent.lines {
             let text = &line.text;
             match line.source {
-                Source::Logged(tracing::Level::ERROR) => tracing::error!(target: "agent", %agent, request = %self.request, "{text}"),
-                Source::Logged(tracing::Level::WARN) => tracing::warn!(target: "agent", %agent, request = %self.request, "{text}"),
-                Source::Logged(tracing::Level::INFO) => tracing::info!(target: "agent", %agent, request = %self.request, "{text}"),
-                Source::Logged(_) => tracing::debug!(target: "agent", %agent, request = %self.request, "{text}"),
-                Source::Stdout => tracing::info!(target: "agent", %agent, request = %self.request, stream = "stdout", "{text}"),
-                Source::Stderr => tracing::info!(target: "agent", %agent, request = %self.request, stream = "stderr", "{text}"),
+                Source::Logged(tracing::Level::ERROR) => {
+                    tracing::error!(target: "agent", %agent, request = %self.request, "{text}")
+                }
+                Source::Logged(tracing::Level::WARN) => {
+                    tracing::warn!(target: "agent", %agent, request = %self.request, "{text}")
+                }
+                Source::Logged(tracing::Level::INFO) => {
+                    tracing::info!(target: "agent", %agent, request = %self.request, "{text}")
+                }
+                Source::Logged(_) => {
+                    tracing::debug!(target: "agent", %agent, request = %self.request, "{text}")
+                }
+                Source::Stdout => {
+                    tracing::info!(target: "agent", %agent, request = %self.request, stream = "stdout", "{text}")
+                }
+                Source::Stderr => {
+                    tracing::info!(target: "agent", %agent, request = %self.request, stream = "stderr", "{text}")
+                }
             }
         }
         if self.spent.lines_left_out > 0 {

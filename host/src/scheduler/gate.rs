@@ -145,9 +145,8 @@ impl State {
     fn wake(&mut self, limit: u32) {
         while self.running < limit {
             let agents = &self.agents;
-            let free = |agent: &AgentId| {
-                agents.get(agent.as_str()).is_some_and(|lane| lane.running < lane.limit)
-            };
+            let free =
+                |agent: &AgentId| agents.get(agent.as_str()).is_some_and(|lane| lane.running < lane.limit);
             let Some(agent) = self.waiting.next(free) else { return };
             let Some(lane) = self.agents.get_mut(agent.as_str()) else { return };
             let waiter = lane.queue.pop_front();
@@ -219,7 +218,12 @@ mod tests {
         AgentId::parse(name).expect("id")
     }
 
-    async fn acquire(gate: &Arc<Gate>, name: &str, room: (u32, u32), patience: Duration) -> Result<Permit, Refused> {
+    async fn acquire(
+        gate: &Arc<Gate>,
+        name: &str,
+        room: (u32, u32),
+        patience: Duration,
+    ) -> Result<Permit, Refused> {
         let room = Room { running: room.0, queued: room.1 };
         gate.acquire(&agent(name), &Principal::operator("test"), room, patience).await
     }

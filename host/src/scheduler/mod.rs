@@ -17,8 +17,7 @@ use stockade_router::Verdict;
 
 use crate::config::SchedulerConfig;
 use crate::domain::{
-    AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task,
-    TaskText,
+    AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task, TaskText,
 };
 use crate::engine::Engine;
 use crate::registry::{AgentEntry, AgentVersion, Registry};
@@ -150,10 +149,7 @@ impl Scheduler {
             Ok(admitted) => self.inner.fly(submission, admitted, accepted).await,
             Err(Turned { agent, failure }) => {
                 let elapsed = accepted.elapsed();
-                let receipt = Receipt {
-                    queue_ms: elapsed.as_secs_f64() * 1e3,
-                    ..Receipt::default()
-                };
+                let receipt = Receipt { queue_ms: elapsed.as_secs_f64() * 1e3, ..Receipt::default() };
                 if let Some(served) = &agent {
                     self.inner.stats.of(&served.id).turned_away(failure.code());
                 }
@@ -164,6 +160,7 @@ impl Scheduler {
                     code = failure.code(),
                     "task turned away"
                 );
+                let agent = agent.map(|served| *served);
                 Completion { agent, result: Err(failure), receipt, denials: Vec::new(), elapsed }
             }
         }
@@ -218,23 +215,20 @@ struct Admitted {
 
 /// A task that may not.
 struct Turned {
-    agent: Option<Served>,
+    /// Boxed: being turned away is rare, and its size is in every result.
+    agent: Option<Box<Served>>,
     failure: Failure,
 }
 
 impl Inner {
-    async fn admit(
-        &self,
-        submission: &Submission,
-        accepted: Instant,
-    ) -> Result<Admitted, Turned> {
+    async fn admit(&self, submission: &Submission, accepted: Instant) -> Result<Admitted, Turned> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Turned { agent: None, failure: Failure::Draining });
         }
         let entry = self.find(submission)?;
         let version = serving(&entry)?;
         let turned = |failure, version: &AgentVersion| Turned {
-            agent: Some(Served::from(version)),
+            agent: Some(Box::new(Served::from(version))),
             failure,
         };
         let limit = version.limits.timeout;
@@ -297,12 +291,7 @@ impl Inner {
         Err(Turned { agent: None, failure })
     }
 
-    async fn fly(
-        &self,
-        submission: Submission,
-        admitted: Admitted,
-        accepted: Instant,
-    ) -> Completion {
+    async fn fly(&self, submission: Submission, admitted: Admitted, accepted: Instant) -> Completion {
         let Admitted { version, query, permit, deadline } = admitted;
         let served = Served::from(&*version);
         let task = Task {
@@ -348,5 +337,5 @@ fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
         digest: Digest::from_bytes([0; 32]),
         model: None,
     };
-    Err(Turned { agent: Some(served), failure })
+    Err(Turned { agent: Some(Box::new(served)), failure })
 }

@@ -31,8 +31,7 @@ pub fn init(format: LogFormat, level: tracing::Level) -> Result<Logging, TryInit
     let colours = format == LogFormat::Text && std::io::stderr().is_terminal();
     // A batch of lines is one write; the thread flushes whenever its queue is empty.
     let output = BufWriter::with_capacity(64 * 1024, std::io::stderr());
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).finish(output);
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).finish(output);
     let layer = match format {
         LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(writer).boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),

@@ -14,6 +14,8 @@
       (i32.store (i32.const 2052) (i32.const 101))
       (i32.store (i32.const 512) (i32.const 1024))
       (i32.store (i32.const 516) (i32.const 6))
+      (i32.store (i32.const 528) (i32.const 1024))
+      (i32.store (i32.const 532) (i32.const 6))
       (i32.store (i32.const 544) (i32.const 2048))
       (i32.store (i32.const 548) (i32.const 1))
       (i32.const 512))

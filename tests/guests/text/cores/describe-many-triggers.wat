@@ -18,6 +18,8 @@
         (br_if $more (i32.lt_u (local.get $entry) (i32.const 2568))))
       (i32.store (i32.const 512) (i32.const 1024))
       (i32.store (i32.const 516) (i32.const 6))
+      (i32.store (i32.const 528) (i32.const 1024))
+      (i32.store (i32.const 532) (i32.const 6))
       (i32.store (i32.const 544) (i32.const 2048))
       (i32.store (i32.const 548) (i32.const 65))
       (i32.const 512))

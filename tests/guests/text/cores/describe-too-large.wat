@@ -12,6 +12,8 @@
       (memory.fill (i32.const 4096) (i32.const 0x61) (i32.const 70000))
       (i32.store (i32.const 512) (i32.const 1024))
       (i32.store (i32.const 516) (i32.const 6))
+      (i32.store (i32.const 528) (i32.const 1024))
+      (i32.store (i32.const 532) (i32.const 6))
       (i32.store (i32.const 520) (i32.const 4096))
       (i32.store (i32.const 524) (i32.const 70000))
       (i32.const 512))

@@ -11,6 +11,8 @@
     (func (export "describe") (result i32)
       (i32.store (i32.const 512) (i32.const 1024))
       (i32.store (i32.const 516) (i32.const 6))
+      (i32.store (i32.const 528) (i32.const 1024))
+      (i32.store (i32.const 532) (i32.const 6))
       (i32.const 512))
     (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i64) (result i32)
       (i32.store8 (i32.const 1024) (i32.const 0xff))

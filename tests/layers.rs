@@ -1,0 +1,308 @@
+//! How the project is put together: imports run one way, every file says what it is for, and every
+//! interface that a component could import has been decided about.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use stockade::capabilities::grants::{self, DECISIONS, Decision};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::support::root;
+
+/// Each room of the host, and those that it may import. In reading order: a room stands above the
+/// ones before it, but `auth`, `telemetry` and `shutdown` stand on little.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("config", &["domain"]),
+    ("telemetry", &["domain", "config"]),
+    ("bindings", &["domain"]),
+    ("capabilities", &["domain", "config", "telemetry", "bindings"]),
+    ("engine", &["domain", "config", "telemetry", "bindings", "capabilities"]),
+    ("registry", &["domain", "config", "telemetry", "bindings", "capabilities", "engine"]),
+    ("scheduler", &["domain", "config", "telemetry", "bindings", "capabilities", "engine", "registry"]),
+    ("auth", &["domain", "config"]),
+    ("shutdown", &["domain"]),
+    ("api", &["domain", "config", "telemetry", "registry", "scheduler", "auth", "shutdown"]),
+    (
+        "app",
+        &[
+            "domain",
+            "config",
+            "telemetry",
+            "bindings",
+            "capabilities",
+            "engine",
+            "registry",
+            "scheduler",
+            "auth",
+            "shutdown",
+            "api",
+        ],
+    ),
+    ("cli", &["domain", "config", "telemetry", "registry", "auth", "api", "app", "shutdown"]),
+];
+
+/// Every Rust file below `folder`, but for what was built.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if path.is_dir() {
+                if name != "target" && name != "node_modules" && name != "data" && !name.starts_with('.') {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The first words after each `crate::` in a file, from code and not from comments.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut rooms = BTreeSet::new();
+    for line in code {
+        for rest in line.split("crate::").skip(1) {
+            // `use crate::{a, b::c};` names several.
+            let list = rest.strip_prefix('{').map(|rest| rest.split('}').next().unwrap_or(rest));
+            for item in list.unwrap_or(rest).split(if list.is_some() { ',' } else { ';' }) {
+                let word: String =
+                    item.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                rooms.insert(word);
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn imports_run_one_way() {
+    let source = root().join("host/src");
+    let mut seen = BTreeSet::new();
+    for file in sources(&source) {
+        let relative = file.strip_prefix(&source).expect("below the source");
+        let room = relative.iter().next().expect("a room").to_string_lossy().replace(".rs", "");
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let (_, allowed) = ROOMS
+            .iter()
+            .find(|(name, _)| *name == room)
+            .unwrap_or_else(|| panic!("{room} is a new room: say in this test what it may import"));
+        seen.insert(room.clone());
+        for import in imports(&fs::read_to_string(&file).expect("a file")) {
+            let inside = import == room || import.is_empty();
+            assert!(inside || allowed.contains(&import.as_str()), "{} imports {import}", file.display());
+        }
+    }
+    assert_eq!(seen.len(), ROOMS.len(), "{seen:?}");
+}
+
+#[test]
+fn the_router_knows_nothing_of_ours_and_reaches_nothing() {
+    let manifest = fs::read_to_string(root().join("host/router/Cargo.toml")).expect("its manifest");
+    let dependencies = manifest.split("[dependencies]").nth(1).expect("its dependencies");
+    let dependencies = dependencies.split("\n[").next().unwrap_or(dependencies);
+    for foreign in ["stockade", "tokio", "wasmtime", "axum", "reqwest", "ureq"] {
+        assert!(
+            !dependencies.lines().any(|line| line.starts_with(foreign)),
+            "the router depends on {foreign}"
+        );
+    }
+    for file in sources(&root().join("host/router/src")) {
+        let text = fs::read_to_string(&file).expect("a file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        for reach in
+            ["std::fs", "std::net", "std::process", "std::env", "SystemTime::now", "Instant::now", "async fn"]
+        {
+            assert!(!code.contains(reach), "{} has {reach}", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_rooms_that_may_know_wasmtime_and_axum() {
+    let source = root().join("host/src");
+    for (word, rooms) in [
+        ("wasmtime", &["bindings", "capabilities", "engine"][..]),
+        ("axum", &["api", "app", "cli"]),
+        ("clap", &["cli", "main"]),
+    ] {
+        for file in sources(&source) {
+            let relative = file.strip_prefix(&source).expect("below the source");
+            let room = relative.iter().next().expect("a room").to_string_lossy().replace(".rs", "");
+            let text = fs::read_to_string(&file).expect("a file");
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let knows = code.into_iter().any(|line| line.contains(&format!("{word}::")));
+            assert!(!knows || rooms.contains(&room.as_str()), "{} knows {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_by_saying_what_it_is_for() {
+    let root = root();
+    let all = sources(&root);
+    assert!(all.len() > 100, "only {} files were found", all.len());
+    for file in all {
+        let text = fs::read_to_string(&file).expect("a file");
+        assert!(text.starts_with("//! "), "{} does not open with `//!`", file.display());
+        let lines = text.lines().count();
+        assert!(lines <= 500, "{} has {lines} lines: it does more than one thing", file.display());
+    }
+}
+
+/// What `wasmtime-wasi` needs to be linked.
+struct Nobody {
+    ctx: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Nobody {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+/// An interface as its WIT file has it: its name, its package's version, one thing in it.
+struct Interface {
+    name: String,
+    version: String,
+    resource: Option<String>,
+    function: Option<String>,
+}
+
+/// Reads the interfaces of a WIT file. What is nested in a resource belongs to that.
+fn interfaces(text: &str) -> Vec<Interface> {
+    let Some(package) = text.lines().find_map(|line| line.trim().strip_prefix("package ")) else {
+        return Vec::new();
+    };
+    let Some((package, version)) = package.trim_end_matches(';').split_once('@') else {
+        return Vec::new();
+    };
+    let mut found: Vec<Interface> = Vec::new();
+    let mut depth = 0;
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with('@')) {
+        if let Some(name) = line.strip_prefix("interface ").filter(|_| depth == 0) {
+            let name = name.trim_end_matches(['{', ' ']);
+            found.push(Interface {
+                name: format!("{package}/{name}"),
+                version: version.to_owned(),
+                resource: None,
+                function: None,
+            });
+        } else if depth == 1
+            && let Some(interface) = found.last_mut()
+        {
+            if let Some(name) = line.strip_prefix("resource ") {
+                interface.resource.get_or_insert(name.trim_end_matches(['{', ';', ' ']).to_owned());
+            } else if let Some((name, rest)) = line.split_once(':')
+                && rest.trim_start().starts_with("func")
+            {
+                interface.function.get_or_insert(name.trim_start_matches('%').to_owned());
+            }
+        }
+        depth += line.matches('{').count();
+        depth = depth.saturating_sub(line.matches('}').count());
+    }
+    found
+}
+
+/// Whether the library links this interface: an import of one thing in it is found, if perhaps not
+/// with the type that was asked for.
+fn is_linked(linker: &Linker<Nobody>, interface: &Interface) -> bool {
+    let thing = match (&interface.resource, &interface.function) {
+        (Some(resource), _) => format!("(export \"{resource}\" (type (sub resource)))"),
+        (None, Some(function)) => format!("(export \"{function}\" (func))"),
+        (None, None) => return false,
+    };
+    let name = format!("{}@{}", interface.name, interface.version);
+    let text = format!("(component (import \"{name}\" (instance {thing})))");
+    let component = Component::new(linker.engine(), text_to_bytes(&text)).expect("a component");
+    match linker.instantiate_pre(&component) {
+        Ok(_) => true,
+        Err(error) => !format!("{error:#}").contains("implementation is missing"),
+    }
+}
+
+fn text_to_bytes(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+#[test]
+fn every_interface_that_the_library_links_has_been_decided_about() {
+    let engine = wasmtime::Engine::default();
+    let mut linker = Linker::<Nobody>::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("the library links itself");
+    let mut linked = BTreeSet::new();
+    for interface in library_files().iter().flat_map(|text| interfaces(text)) {
+        if is_linked(&linker, &interface) {
+            let decision = grants::decision(&interface.name);
+            let inert = matches!(decision, Some(Decision::Ambient));
+            assert!(inert, "{} is linked, and the decision about it is {decision:?}", interface.name);
+            linked.insert(interface.name);
+        }
+    }
+    for package in ["cli", "clocks", "filesystem", "io", "random", "sockets"] {
+        assert!(
+            linked.iter().any(|name| name.starts_with(&format!("wasi:{package}/"))),
+            "{package}: {linked:?}"
+        );
+    }
+    for (name, decision) in DECISIONS {
+        if *decision == Decision::Ambient {
+            assert!(linked.contains(*name), "{name} is called ambient, and nothing links it");
+        }
+        assert_eq!(grants::decision(&format!("{name}@9.9.9")), Some(*decision));
+    }
+}
+
+/// The WIT files of the version of `wasmtime-wasi` that this workspace is locked to.
+fn library_files() -> Vec<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("cargo's metadata");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let library = packages.iter().find(|package| package["name"] == "wasmtime-wasi").expect("wasmtime-wasi");
+    let manifest = Path::new(library["manifest_path"].as_str().expect("a path"));
+    let mut files = Vec::new();
+    let mut folders = vec![manifest.with_file_name("src").join("p2/wit")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("its WIT files").flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if entry.path().extension().is_some_and(|extension| extension == "wit") {
+                files.push(entry.path());
+            }
+        }
+    }
+    // Only one file of a package names it.
+    let mut texts = Vec::new();
+    for file in &files {
+        let mut text = fs::read_to_string(file).expect("a WIT file");
+        let named = |text: &str| text.lines().any(|line| line.trim().starts_with("package "));
+        if !named(&text) {
+            let siblings = files.iter().filter(|other| other.parent() == file.parent());
+            let package = siblings.filter_map(|other| fs::read_to_string(other).ok()).find_map(|other| {
+                other.lines().find(|line| line.trim().starts_with("package ")).map(str::to_owned)
+            });
+            text = format!("{}\n{text}", package.unwrap_or_default());
+        }
+        texts.push(text);
+    }
+    texts
+}

@@ -1,0 +1,29 @@
+//! What a user would notice, tried on real components, real sockets and the real program.
+//!
+//! One module a topic; `support` has what they share: guests and plugins built once, hosts that
+//! are gone when a test ends, a client that can also misbehave. A test waits for what it waits for,
+//! never for a time, and every wait has an end.
+// Helpers of tests may fail as tests do: by saying what went wrong.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stderr)]
+
+mod support;
+
+mod agents_page;
+mod auth;
+mod batch;
+mod browsers;
+mod cache;
+mod clients;
+mod command_line;
+mod connections;
+mod documents;
+mod failures;
+mod layers;
+mod limits;
+mod loading;
+mod noise;
+mod queues;
+mod quick_start;
+mod routing;
+mod sandbox;
+mod shutdown;
