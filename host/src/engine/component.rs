@@ -65,7 +65,7 @@ pub enum LoadError {
     Mismatch(String),
     /// One instance can never fit the pool.
     #[error(
-        "the component does not fit the pool: {0}; raise `max_memory`, `max_core_instances`, `max_memories`, `max_tables` or `max_table_elements` in [engine], or make the component smaller"
+        "the component can never run: it does not fit the pool: {0}; raise `max_memory`, `max_core_instances`, `max_memories`, `max_tables` or `max_table_elements` in [engine], or make the component smaller"
     )]
     NeverFits(String),
     /// The host is stopping.

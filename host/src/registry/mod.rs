@@ -28,8 +28,8 @@ use load::Loader;
 /// Loads that are published together at the most: a batch costs one snapshot.
 const PUBLISH_BATCH: usize = 1024;
 
-/// The largest fleet whose examples are learned before it is published. In a larger one the
-/// router learns about agents as tasks come near them: some milliseconds, once for each.
+/// The largest fleet whose examples are learned ahead. In a larger one the router learns about
+/// agents as tasks come near them: some milliseconds, once for each.
 const LEARN_AHEAD: usize = 500;
 
 /// A handle to the registry; cheap to clone.
@@ -95,6 +95,7 @@ impl Registry {
             // at most half of its time on snapshots.
             tokio::time::sleep(began.elapsed()).await;
         }
+        self.learn_ahead();
     }
 
     /// Loads the agents that share one component's file. The channel is bounded by their number.
@@ -135,20 +136,28 @@ impl Registry {
     async fn publish(&self, entries: Vec<AgentEntry>) {
         let _turn = self.inner.publishing.lock().await;
         let (current, scopes) = (self.snapshot(), self.inner.scopes.clone());
-        // Learning from many examples takes a while: not on the threads that answer.
+        // In a large fleet this takes a while: not on the threads that answer.
         let next = tokio::task::spawn_blocking(move || {
             let next = current.with(entries);
             for scope in scopes.iter() {
-                let candidates = next.candidates(scope);
-                if next.agents().len() <= LEARN_AHEAD {
-                    candidates.warm();
-                }
+                next.candidates(scope);
             }
             next
         });
         match next.await {
             Ok(next) => self.inner.current.store(Arc::new(next)),
             Err(error) => tracing::error!(%error, "the next snapshot could not be built; the last one stays"),
+        }
+    }
+
+    /// Lets the router learn from all examples now, in the background; what a task needs before
+    /// that is done is learned as it comes.
+    fn learn_ahead(&self) {
+        let (snapshot, scopes) = (self.snapshot(), self.inner.scopes.clone());
+        if snapshot.agents().len() <= LEARN_AHEAD {
+            tokio::task::spawn_blocking(move || {
+                scopes.iter().for_each(|scope| snapshot.candidates(scope).warm());
+            });
         }
     }
 
