@@ -135,8 +135,11 @@ fn each_ends_as_promised_and_nobody_beside_it_notices() {
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let page = server.agent("hostile");
-    assert!(page["errors"].as_u64() >= Some(20), "{page}");
-    assert_eq!(page["last_error"], "invalid_input", "{page}");
+    // What the caller can mend is no error of the agent's.
+    let its_own = |(agent, _, status, _): &&(&str, &str, u16, &str)| *agent == "hostile" && *status >= 500;
+    let errors: Vec<_> = ENDS.iter().filter(its_own).collect();
+    assert_eq!(page["errors"], errors.len(), "{page}");
+    assert_eq!(page["last_error"], errors.last().map_or("", |end| end.3), "{page}");
     assert_eq!((&page["running"], &page["queued"]), (&json!(0), &json!(0)), "{page}");
 }
 

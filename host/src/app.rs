@@ -16,7 +16,7 @@ use crate::domain::{AgentId, AgentScope, Clock, RequestId, SystemClock};
 use crate::engine::{Engine, EngineError};
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
-use crate::shutdown::{self, Shutdown, Stage};
+use crate::shutdown::{self, Shutdown};
 
 /// How long guests have to be dropped once nobody waits for them any more.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -206,19 +206,9 @@ impl Server {
             let host = host.clone();
             async move { host.load_all().await }
         });
-        let draining = tokio::spawn({
-            let (shutdown, scheduler) = (self.shutdown.clone(), host.scheduler.clone());
-            async move {
-                // Requests that were accepted go on; those of later moments are turned away
-                // only once nobody can be waiting for an answer that was promised.
-                shutdown.reached(Stage::Leaving).await;
-                scheduler.drain();
-            }
-        });
         let ended = api::serve(self.listener, &self.api).await;
         loading.abort();
         signals.abort();
-        draining.abort();
         host.scheduler.drain();
         settle(&host).await;
         Ok(ended)

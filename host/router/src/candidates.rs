@@ -21,6 +21,7 @@ pub struct Candidates {
     rarities: Arc<[Rarity]>,
     examples: usize,
     documents: usize,
+    spoken: f32,
 }
 
 /// How rare a key is among the candidates.
@@ -34,13 +35,17 @@ pub(crate) struct Rarity {
 
 impl Rarity {
     fn new(holders: usize, all: usize) -> Self {
-        let (with, all) = (holders as f32, all as f32);
+        let (with, all) = (holders as f32, all as f32 + BACKGROUND);
         Self {
             idf: (1.0 + (all - with + 0.5) / (with + 0.5)).ln(),
             dampened: (1.0 + (all / with.max(1.0)).ln()).sqrt(),
         }
     }
 }
+
+/// As many agents again are taken to be there that hold none of the words, so that a word which one of five
+/// agents holds is worth about what it is worth among two hundred.
+const BACKGROUND: f32 = 50.0;
 
 /// How many rarities are worked out once for all tasks.
 const RARITIES: usize = 256;
@@ -71,14 +76,17 @@ impl Candidates {
     }
 
     fn new(index: Arc<Index>, members: Members) -> Self {
-        let mut out =
-            Self { index, members, models: Arc::new([]), rarities: Arc::new([]), examples: 0, documents: 0 };
-        let (mut examples, mut documents) = (0, 0);
+        let (models, rarities) = (Arc::new([]), Arc::new([]));
+        let mut out = Self { index, members, models, rarities, examples: 0, documents: 0, spoken: 0.0 };
+        let (mut examples, mut documents, mut triggers, mut phrases) = (0, 0, 0, 0);
         for (_, profile) in out.profiles() {
             examples += profile.examples;
             documents += profile.documents.len();
+            triggers += profile.triggers.len();
+            phrases += profile.phrases;
         }
         (out.examples, out.documents) = (examples, documents);
+        out.spoken = phrases as f32 / triggers.max(1) as f32;
         let all = out.len();
         out.rarities = (0..=all.min(RARITIES)).map(|holders| Rarity::new(holders, all)).collect();
         if examples > 0 {
@@ -105,6 +113,11 @@ impl Candidates {
     /// Whether some member has an example to learn from.
     pub(crate) fn has_examples(&self) -> bool {
         self.examples > 0
+    }
+
+    /// The share of the members' triggers that are phrases of several words, 0..=1.
+    pub(crate) fn spoken(&self) -> f32 {
+        self.spoken
     }
 
     /// How rare a key with this many holders is.

@@ -2,8 +2,9 @@
 //!
 //! Logistic regression over what does not depend on how many agents there are: how well the best candidate
 //! fits, how far it leads, and how much of the task it accounts for. The coefficients were fitted on public
-//! routing tasks, those without a right answer weighing as much as the others, and then scaled to the
-//! share of right answers (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
+//! routing tasks, those without a right answer weighing as much as the others, and then scaled, for agents
+//! without and with examples each, so that fleets of five to thousands agree with the share of right answers
+//! at one threshold (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
 
 use crate::query::Query;
 use crate::score::{Scored, Scores};
@@ -12,6 +13,9 @@ use crate::score::{Scored, Scores};
 const MOST_LEAD: f32 = 3.0;
 /// How fast the confidence of those behind the best falls with their distance.
 const DECAY: f32 = 1.5;
+
+/// What rests on one corrected word alone gets no more than this, times its share of the task.
+const GUESSED: f32 = 0.6;
 
 /// Where two candidates lie closer than this, both speak, so that the confidence does not jump when they
 /// change places.
@@ -27,7 +31,10 @@ pub(crate) fn of(query: &Query, scores: &Scores) -> Vec<f64> {
             log_odds += share * (log_odds_of(next, 1, query, scores) - log_odds);
         }
     }
-    let first = logistic(log_odds);
+    let mut first = logistic(log_odds);
+    if scores.guessed {
+        first = first.min(f64::from(GUESSED * scores.coverage[0]));
+    }
     let behind = |scored: &Scored| f64::from(-DECAY * (best.score - scored.score)).exp();
     scores.best.iter().map(|scored| first * behind(scored)).collect()
 }
@@ -46,7 +53,7 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query, scores: &Scores) -> f3
     let coverage = scores.coverage[place];
     match own.margin {
         None => {
-            -3.459 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
+            -3.809 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
                 + 0.761 * relative
                 + 0.337 * coverage
                 + 0.530 * words
@@ -55,12 +62,12 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query, scores: &Scores) -> f3
         Some(margin) => {
             let others = scores.best.iter().filter(|other| other.slot != own.slot);
             let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
-            -3.138 + 0.289 * own.lexical + 0.059 * own.bayes + 0.357 * lead - 0.848 * relative
-                + 1.000 * coverage
-                + 0.331 * words
-                - 0.191 * margin
-                + 0.516 * margin_lead
-                + 0.478 * second_lead
+            -5.407 + 0.434 * own.lexical + 0.089 * own.bayes + 0.536 * lead - 1.272 * relative
+                + 1.500 * coverage
+                + 0.497 * words
+                - 0.287 * margin
+                + 0.774 * margin_lead
+                + 0.717 * second_lead
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::text::{Analyzer, Kind, Word, features, key, kind_weight, sequence_key
 
 /// How much a longer field dilutes a word: BM25's b.
 const LENGTH: f32 = 0.4;
-/// The same for a longer list of triggers.
+/// The same for a longer list of triggers, and how many are as bad as more.
 const TRIGGER_LENGTH: f32 = 0.3;
+const MANY_TRIGGERS: usize = 20;
 /// How fast more mentions of a word stop adding: BM25's k1.
-const SATURATION: f32 = 3.0;
+const SATURATION: f32 = 5.0;
 /// What one mention counts in each field, and how many words that field usually has.
 const NAME: (f32, f32) = (2.5, 3.0);
 const DESCRIPTION: (f32, f32) = (1.0, 12.0);
@@ -50,6 +51,8 @@ pub(crate) struct Profile {
     pub(crate) documents: Vec<Document>,
     pub(crate) examples: usize,
     pub(crate) triggers: Vec<Trigger>,
+    /// How many of them have several words.
+    pub(crate) phrases: usize,
     /// Content words of name, description and category.
     pub(crate) words: Vec<(u64, Field, String)>,
     /// Distinct words as written that a typo may be corrected to.
@@ -119,8 +122,8 @@ impl Profile {
             words.extend(content.into_iter().map(|word| (word.key, field, word.surface)));
         }
         let mut triggers = Vec::with_capacity(agent.triggers.len());
-        let boost =
-            TRIGGER.0 / (1.0 - TRIGGER_LENGTH + TRIGGER_LENGTH * agent.triggers.len() as f32 / TRIGGER.1);
+        let many = agent.triggers.len().min(MANY_TRIGGERS) as f32;
+        let boost = TRIGGER.0 / (1.0 - TRIGGER_LENGTH + TRIGGER_LENGTH * many / TRIGGER.1);
         for text in &agent.triggers {
             let (trigger, found) = trigger(text, analyzer);
             if trigger.demand != Demand::Forbidden {
@@ -170,6 +173,7 @@ impl Profile {
             examples: documents.iter().filter(|d| d.example).count(),
             documents,
             demanding: triggers.iter().any(|t| t.demand != Demand::Wanted),
+            phrases: triggers.iter().filter(|trigger| trigger.keys.len() > 1).count(),
             triggers,
             words,
             spellings,

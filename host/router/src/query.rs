@@ -6,7 +6,7 @@ use crate::related::Related;
 use crate::text::{Analyzer, Word, features};
 
 /// How much of its worth a related word counts.
-const RELATED: f32 = 0.5;
+const RELATED: f32 = 0.45;
 
 /// An analysed task.
 pub(crate) struct Query {
@@ -17,19 +17,21 @@ pub(crate) struct Query {
     sorted_stems: Vec<u64>,
     /// A bit for each of them, to see quickly that one is missing.
     stem_bits: u64,
-    /// The stems that are not function words, each once.
+    /// The stems of words that are neither function words nor unknown numbers, each once.
     pub(crate) content: Vec<u64>,
     /// Every key, each once.
     pub(crate) features: Vec<u64>,
     /// Stems related to some word, with how much of their worth counts.
     pub(crate) related: Vec<(u64, f32)>,
     pub(crate) corrections: Vec<Correction>,
+    /// The stems of those words as corrected.
+    pub(crate) corrected: Vec<u64>,
 }
 
 impl Query {
     pub(crate) fn new(task: &str, analyzer: &Analyzer, related: &Related, candidates: &Candidates) -> Self {
         let mut words = analyzer.words(task);
-        let mut corrections = Vec::new();
+        let (mut corrections, mut corrected) = (Vec::new(), Vec::new());
         for word in &mut words {
             if word.function
                 || candidates.knows(word.key)
@@ -41,6 +43,7 @@ impl Query {
             if let Some(better) = crate::spelling::correct(&word.surface, candidates) {
                 corrections.push(Correction { from: word.surface.clone(), to: better.clone() });
                 *word = analyzer.word(better);
+                corrected.push(word.key);
             }
         }
         let stems: Vec<u64> = words.iter().map(|word| word.key).collect();
@@ -48,7 +51,12 @@ impl Query {
         sorted_stems.sort_unstable();
         sorted_stems.dedup();
         let stem_bits = sorted_stems.iter().fold(0, |bits, key| bits | bit(*key));
-        let mut content: Vec<u64> = words.iter().filter(|w| !w.function).map(|w| w.key).collect();
+        // A number that nobody knows is a value to work with, not what the task is about.
+        let says = |word: &&Word| {
+            !word.function
+                && (!word.surface.bytes().all(|b| b.is_ascii_digit()) || candidates.knows(word.key))
+        };
+        let mut content: Vec<u64> = words.iter().filter(says).map(|word| word.key).collect();
         content.sort_unstable();
         content.dedup();
         let mut more: Vec<(u64, f32)> = Vec::new();
@@ -68,6 +76,7 @@ impl Query {
             content,
             related: more,
             corrections,
+            corrected,
         }
     }
 }

@@ -10,8 +10,11 @@ use crate::profile::{Demand, Profile};
 use crate::query::Query;
 use crate::text::{Kind, kind_weight, sequence_key};
 
-/// What naive Bayes counts beside the words' score, for agents without and with examples.
-const BAYES: f32 = 0.08;
+/// What naive Bayes counts beside the words' score: for agents without examples, and what that gains where
+/// all triggers are phrases, which read like tasks.
+const BAYES: f32 = 0.06;
+const SPOKEN: f32 = 0.2;
+/// The same for agents with examples.
 const TAUGHT_BAYES: f32 = 0.3;
 /// What the linear model's margin counts.
 const MARGIN: f32 = 2.0;
@@ -68,6 +71,8 @@ pub(crate) struct Scores {
     pub(crate) length: f32,
     /// Share of the content words' worth that the best candidate and the next one hold, 0..=1.
     pub(crate) coverage: [f32; 2],
+    /// Whether the only content word that the best candidate holds is a corrected one.
+    pub(crate) guessed: bool,
 }
 
 impl Scores {
@@ -122,13 +127,14 @@ pub(crate) fn rank(query: &Query, candidates: &Candidates, keep: usize) -> Score
         }
     }
 
+    let of_bayes = BAYES + SPOKEN * candidates.spoken();
     let mut best = Vec::with_capacity(8 * keep);
     let mut least = f32::NEG_INFINITY;
     let all = sums.iter().zip(candidates.index.traits()).enumerate();
     for (slot, (sum, traits)) in all.filter(|(_, (sum, _))| sum.lexical > 0.0 || sum.bayes > 0.0) {
         let slot = slot as u32;
         let bayes = sum.bayes - mass * traits.bulk;
-        let score = sum.lexical + BAYES * bayes;
+        let score = sum.lexical + of_bayes * bayes;
         if score < least {
             continue;
         }
@@ -143,16 +149,23 @@ pub(crate) fn rank(query: &Query, candidates: &Candidates, keep: usize) -> Score
     }
     sort(&mut best, candidates, keep);
     if candidates.has_examples() {
-        judge(&mut best, candidates, &worths, norm);
+        judge(&mut best, candidates, &worths, norm, of_bayes);
         sort(&mut best, candidates, keep);
     }
     let all: f32 = content().map(|worth| worth.idf).sum();
-    let coverage = [0, 1].map(|place| {
-        let profile = best.get(place).and_then(|scored: &Scored| candidates.index.profile(scored.slot));
-        let held = |profile: &Profile| content().filter(|w| profile.holds(w.key)).map(|w| w.idf).sum::<f32>();
-        profile.map_or(0.0, |profile| held(profile) / all.max(1e-6))
-    });
-    Scores { best, worths, length, coverage }
+    let (mut coverage, mut guessed) = ([0.0; 2], false);
+    for (place, scored) in best.iter().take(2).enumerate() {
+        let Some(profile) = candidates.index.profile(scored.slot) else { continue };
+        let (mut held, mut words, mut corrected) = (0.0, 0, 0);
+        for worth in content().filter(|worth| profile.holds(worth.key)) {
+            held += worth.idf;
+            words += 1;
+            corrected += usize::from(query.corrected.contains(&worth.key));
+        }
+        coverage[place] = held / all.max(1e-6);
+        guessed |= place == 0 && words == 1 && corrected == 1;
+    }
+    Scores { best, worths, length, coverage, guessed }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -162,15 +175,15 @@ struct Sum {
 }
 
 /// Adds what the examples taught.
-fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth], norm: f32) {
+fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth], norm: f32, of_bayes: f32) {
     for scored in best {
         scored.margin = candidates.model(scored.slot).map(|model| {
             let sum: f32 = worths.iter().map(|w| model.weight(w.key) * kind_weight(w.key)).sum();
             model.bias + sum / norm
         });
         scored.score += match scored.margin {
-            Some(margin) => (TAUGHT_BAYES - BAYES) * scored.bayes + MARGIN * margin,
-            None => UNTAUGHT.0 + UNTAUGHT.1 * scored.lexical + UNTAUGHT.2 * scored.bayes,
+            Some(margin) => (TAUGHT_BAYES - of_bayes) * scored.bayes + MARGIN * margin,
+            None => UNTAUGHT.0 + UNTAUGHT.1 * scored.lexical + (UNTAUGHT.2 + BAYES - of_bayes) * scored.bayes,
         };
     }
 }

@@ -4,7 +4,7 @@
 //! in [`DECISIONS`] is unknown and refuses the component at load.
 
 use crate::config::Grants;
-use crate::domain::{CapabilityScope, Denial, DenialCause};
+use crate::domain::{CapabilityScope, Denial};
 
 /// What is decided about an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,15 +71,14 @@ pub fn check(
     grants: &Grants,
     scope: &CapabilityScope,
 ) -> Result<(), Denial> {
-    let denial = |cause, key_to_add| Err(Denial { capability: capability.to_owned(), key_to_add, cause });
-    if grants.0.get(capability) != Some(&true) {
-        return denial(DenialCause::Agent, format!("[agents.{agent}.grants] {capability} = true"));
-    }
-    if !scope.allows(capability) {
-        let key = format!("[[auth.keys]] capabilities: \"{capability}\"");
-        return denial(DenialCause::Key, key);
-    }
-    Ok(())
+    let key_to_add = if grants.0.get(capability) != Some(&true) {
+        format!("[agents.{agent}.grants] {capability} = true")
+    } else if !scope.allows(capability) {
+        format!("[[auth.keys]] capabilities: \"{capability}\"")
+    } else {
+        return Ok(());
+    };
+    Err(Denial { capability: capability.to_owned(), key_to_add })
 }
 
 #[cfg(test)]
@@ -94,15 +93,17 @@ mod tests {
     fn a_capability_needs_the_agents_grant_and_the_keys_scope() {
         let only =
             |names: &[&str]| CapabilityScope::Only(names.iter().map(|name| (*name).to_owned()).collect());
-        let cause = |grants, scope: &CapabilityScope| {
-            check("a", "system", &granted(grants), scope).err().map(|denial| denial.cause)
+        let missing = |grants, scope: &CapabilityScope| {
+            check("a", "system", &granted(grants), scope).err().map(|denial| denial.key_to_add)
         };
-        assert_eq!(cause(Some(true), &CapabilityScope::All), None);
-        assert_eq!(cause(Some(true), &only(&["system"])), None);
-        assert_eq!(cause(None, &CapabilityScope::All), Some(DenialCause::Agent));
-        assert_eq!(cause(Some(false), &CapabilityScope::All), Some(DenialCause::Agent));
-        assert_eq!(cause(Some(true), &only(&[])), Some(DenialCause::Key));
-        assert_eq!(cause(None, &only(&[])), Some(DenialCause::Agent));
+        let agent = Some("[agents.a.grants] system = true".to_owned());
+        let key = Some("[[auth.keys]] capabilities: \"system\"".to_owned());
+        assert_eq!(missing(Some(true), &CapabilityScope::All), None);
+        assert_eq!(missing(Some(true), &only(&["system"])), None);
+        assert_eq!(missing(None, &CapabilityScope::All), agent);
+        assert_eq!(missing(Some(false), &CapabilityScope::All), agent);
+        assert_eq!(missing(Some(true), &only(&[])), key);
+        assert_eq!(missing(None, &only(&[])), agent);
     }
 
     #[test]

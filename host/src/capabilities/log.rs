@@ -51,6 +51,8 @@ pub struct GuestLog {
 
 /// The longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 4096;
+/// What a line costs of the bound besides its text: about what the host's log adds to it.
+const LINE_COST: u64 = 128;
 /// The lines of stderr that join the message of a trap.
 const LAST_LINES: usize = 10;
 
@@ -88,14 +90,17 @@ impl GuestLog {
     }
 
     fn push_line(&mut self, source: Source, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).trim_end().to_owned();
+        // Nothing that a guest writes may look like a line of the host's own.
+        let text = String::from_utf8_lossy(line)
+            .trim_end()
+            .replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
         if source == Source::Stderr && !text.trim().is_empty() && !is_advice(&text) {
             if self.last_stderr.len() == LAST_LINES {
                 self.last_stderr.pop_front();
             }
             self.last_stderr.push_back(text.trim().to_owned());
         }
-        let size = text.len() as u64 + 1;
+        let size = text.len() as u64 + LINE_COST;
         if size > self.room {
             self.left_out += 1;
             return;
@@ -193,7 +198,10 @@ impl Host for CallState {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        self.log.lock().push_line(Source::Logged(level), &text.as_bytes()[..end]);
+        let mut log = self.log.lock();
+        for line in text[..end].split('\n') {
+            log.push_line(Source::Logged(level), line.as_bytes());
+        }
         Ok(())
     }
 }
@@ -209,7 +217,7 @@ mod tests {
 
     #[test]
     fn pieces_join_into_lines_and_streams_stay_apart() {
-        let mut log = GuestLog::new(1000, 1000);
+        let mut log = GuestLog::new(10_000, 1000);
         log.write(Source::Stdout, b"a");
         log.write(Source::Stderr, b"x\ny");
         log.write(Source::Stdout, b"b\nc");
@@ -219,7 +227,7 @@ mod tests {
 
     #[test]
     fn past_the_bound_lines_are_counted_but_the_last_of_stderr_is_kept() {
-        let mut log = GuestLog::new(8, 1000);
+        let mut log = GuestLog::new(2 * (LINE_COST + 3), 1000);
         for _ in 0..100 {
             log.write(Source::Stderr, b"abc\n");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sysinfo::{Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use super::CallState;
 use crate::bindings::v0_1::stockade::system::system::{
@@ -18,21 +18,37 @@ use crate::bindings::v0_1::stockade::system::system::{
 const SAMPLE_SPAN: Duration = Duration::from_millis(250);
 /// A sample older than this says little about now.
 const SAMPLE_AGE: Duration = Duration::from_secs(5);
+/// Threads that read figures at once.
+const READERS: usize = 4;
 /// The most processes that are listed.
 const MAX_PROCESSES: usize = 100;
 
 /// Reads the machine; keeps the last processor sample.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SystemSource {
     sampler: Arc<Mutex<Sampler>>,
+    readers: Arc<Semaphore>,
+}
+
+impl Default for SystemSource {
+    fn default() -> Self {
+        Self { sampler: Arc::default(), readers: Arc::new(Semaphore::new(READERS)) }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Sampler {
     /// Made at the first use.
     system: Option<System>,
-    cpu_at: Option<Instant>,
-    processes_at: Option<Instant>,
+    cpu: Taken,
+    processes: Taken,
+}
+
+/// When a sample was taken, and whether it spans enough to say something.
+#[derive(Debug, Default, Clone, Copy)]
+struct Taken {
+    at: Option<Instant>,
+    measured: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -49,22 +65,59 @@ impl SystemSource {
         read: impl FnOnce(&System) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let mut sampler = self.sampler.clone().lock_owned().await;
-        let last = match sample {
-            Sample::Cpu => sampler.cpu_at,
-            Sample::Processes => sampler.processes_at,
-        };
-        let age = last.map(|at| at.elapsed());
+        let last = *sampler.taken(sample);
+        let age = last.at.map(|at| at.elapsed());
+        // Whoever waited here while another measured takes what that one found.
+        if last.measured && age.is_some_and(|age| age < SAMPLE_SPAN) {
+            let none = || Error::Unavailable("there is no sample".to_owned());
+            return sampler.system.as_ref().map(read).ok_or_else(none);
+        }
         if age.is_none_or(|age| age > SAMPLE_AGE) {
-            sampler = blocking(move || refresh(sampler, sample)).await?;
+            sampler = self.blocking(move || refresh(sampler, sample, Span::Begins)).await?;
             tokio::time::sleep(SAMPLE_SPAN).await;
         } else if let Some(rest) = age.and_then(|age| SAMPLE_SPAN.checked_sub(age)) {
             tokio::time::sleep(rest).await;
         }
-        blocking(move || {
-            let sampler = refresh(sampler, sample)?;
+        self.blocking(move || {
+            let sampler = refresh(sampler, sample, Span::Ends)?;
             sampler.system.as_ref().map(read).ok_or(sysinfo::Error::Unsupported)
         })
         .await
+    }
+
+    /// Runs `read` where it may block, a few at once: a file system that hangs holds those and no
+    /// other thread. What the operating system refuses is unavailable.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, sysinfo::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let lost = || Error::Unavailable("reading the machine's figures failed".to_owned());
+        let reader = self.readers.clone().acquire_owned().await.map_err(|_| lost())?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _reader = reader;
+            read()
+        });
+        match reading.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+            Err(_) => Err(lost()),
+        }
+    }
+}
+
+/// Which end of a span a sample is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Span {
+    Begins,
+    Ends,
+}
+
+impl Sampler {
+    fn taken(&mut self, sample: Sample) -> &mut Taken {
+        match sample {
+            Sample::Cpu => &mut self.cpu,
+            Sample::Processes => &mut self.processes,
+        }
     }
 }
 
@@ -72,36 +125,22 @@ impl SystemSource {
 fn refresh(
     mut sampler: OwnedMutexGuard<Sampler>,
     sample: Sample,
+    span: Span,
 ) -> Result<OwnedMutexGuard<Sampler>, sysinfo::Error> {
     let mut system = match sampler.system.take() {
         Some(system) => system,
         None => System::new()?,
     };
-    let now = Some(Instant::now());
     match sample {
-        Sample::Cpu => {
-            system.refresh_cpu_all();
-            sampler.cpu_at = now;
-        }
+        Sample::Cpu => system.refresh_cpu_all(),
         Sample::Processes => {
             let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
             system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
-            sampler.processes_at = now;
         }
     }
+    *sampler.taken(sample) = Taken { at: Some(Instant::now()), measured: span == Span::Ends };
     sampler.system = Some(system);
     Ok(sampler)
-}
-
-/// Runs `read` where it may block; what the operating system refuses is unavailable.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, sysinfo::Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
-        Err(_) => Err(Error::Unavailable("reading the machine's figures failed".to_owned())),
-    }
 }
 
 impl CallState {
@@ -127,7 +166,7 @@ impl CallState {
 impl Host for CallState {
     async fn get_machine(&mut self) -> wasmtime::Result<Result<Machine, Error>> {
         let answer = match self.system()? {
-            Ok(_) => blocking(machine).await,
+            Ok(services) => services.system.blocking(machine).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |machine| 64 + machine.os.len() + machine.hostname.len())
@@ -143,7 +182,7 @@ impl Host for CallState {
 
     async fn get_load(&mut self) -> wasmtime::Result<Result<Load, Error>> {
         let answer = match self.system()? {
-            Ok(_) => blocking(load).await,
+            Ok(services) => services.system.blocking(load).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |_| 24)
@@ -151,7 +190,7 @@ impl Host for CallState {
 
     async fn get_memory(&mut self) -> wasmtime::Result<Result<Memory, Error>> {
         let answer = match self.system()? {
-            Ok(_) => blocking(memory).await,
+            Ok(services) => services.system.blocking(memory).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |_| 40)
@@ -159,7 +198,7 @@ impl Host for CallState {
 
     async fn list_disks(&mut self) -> wasmtime::Result<Result<Vec<Disk>, Error>> {
         let answer = match self.system()? {
-            Ok(_) => blocking(disks).await,
+            Ok(services) => services.system.blocking(disks).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |disks| disks.len() * 96)
@@ -167,7 +206,7 @@ impl Host for CallState {
 
     async fn list_networks(&mut self) -> wasmtime::Result<Result<Vec<Network>, Error>> {
         let answer = match self.system()? {
-            Ok(_) => blocking(networks).await,
+            Ok(services) => services.system.blocking(networks).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |networks| networks.len() * 64)

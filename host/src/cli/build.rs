@@ -36,8 +36,7 @@ pub(super) struct Built {
 pub(super) fn run(global: &Global, args: &BuildArgs) -> anyhow::Result<Exit> {
     let mut projects = args.path.clone();
     if projects.is_empty() {
-        let folder = global.config.parent().unwrap_or(Path::new(""));
-        projects.push(folder.join("plugins"));
+        projects.push(beside(&global.config));
     }
     let Some(built) = build(&projects, global.output())? else { return Ok(Exit::Failed) };
     match global.output() {
@@ -49,6 +48,11 @@ pub(super) fn run(global: &Global, args: &BuildArgs) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The folder `plugins` beside a settings file.
+pub(super) fn beside(config: &Path) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join("plugins")
 }
 
 /// Builds these projects; `None` if one did not build, which cargo has said on standard error.

@@ -215,7 +215,7 @@ mod tests {
             Authenticator::new(&config.auth, None).authenticate(Some(key.as_bytes())).expect("in");
         assert_eq!((&*principal.key_id, principal.tenant.as_str()), ("ci", "acme"));
         assert_eq!(principal.role, crate::domain::Role::Admin);
-        assert_eq!(principal.agent_scope.as_str(), "calc,category:a \"b\",team-*");
+        assert_eq!(principal.agent_scope.as_str(), "calc\ncategory:a \"b\"\nteam-*");
     }
 
     #[test]

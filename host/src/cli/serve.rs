@@ -46,18 +46,22 @@ pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
     let level = if global.verbose { tracing::Level::DEBUG } else { config.server.log_level };
     let format = if global.json { LogFormat::Json } else { config.server.log_format };
     let _logging = telemetry::init(format, level)?;
-    runtime()?.block_on(run(global, config))
+    let runtime = runtime()?;
+    let ended = runtime.block_on(run(global, config));
+    // What still compiles is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Builds the plugins, then serves.
 pub(super) fn dev(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
-    let config = match global.load()? {
-        Ok(config) => config,
-        Err(exit) => return Ok(exit),
-    };
+    // Wrong settings are said before a long build, not after it.
+    if let Err(exit) = global.load()? {
+        return Ok(exit);
+    }
     let mut projects = args.plugins;
     if projects.is_empty() {
-        let beside = config.base_dir.join("plugins");
+        let beside = build::beside(&global.config);
         projects.extend(beside.is_dir().then_some(beside));
     }
     if !projects.is_empty() && build::build(&projects, Output::Text)?.is_none() {

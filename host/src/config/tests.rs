@@ -164,7 +164,7 @@ fn the_environment_overrides() {
     let key = &config.auth.keys[0];
     assert_eq!((key.name.as_str(), key.short), (ENVIRONMENT_KEY, true));
     assert_eq!(key.sha256, crate::domain::Digest::of(b"a-key-of-twenty-chars"));
-    assert_eq!(key.scope.as_str(), "calc,team-*");
+    assert_eq!(key.scope.as_str(), "calc\nteam-*");
     assert_eq!(config.server.allowed_origins, ["https://a.example", "http://b:3000"]);
     assert_eq!(config.server.listen.to_string(), "[::1]:9");
     assert_eq!(config.server.data_dir, Path::new("/srv/fleet/elsewhere"));

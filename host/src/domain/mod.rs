@@ -13,7 +13,7 @@ mod task;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{AgentId, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
-pub use outcome::{Denial, DenialCause, Failure, Reply};
+pub use outcome::{Denial, Failure, Reply};
 pub use principal::{AgentScope, CapabilityScope, InvalidScope, Principal, Role};
 pub use receipt::Receipt;
 pub use status::{AgentStatus, OperationalStatus};

@@ -22,18 +22,6 @@ pub struct Denial {
     pub capability: String,
     /// What to add, and where, so that it is allowed next time.
     pub key_to_add: String,
-    /// Who refused.
-    #[serde(skip)]
-    pub cause: DenialCause,
-}
-
-/// Who refused a capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DenialCause {
-    /// The agent has no grant for it in agents.toml.
-    Agent,
-    /// The caller's key does not lend it.
-    Key,
 }
 
 /// Why a call gave no reply. `Display` is the public message; [`Failure::internal`] is for the log.
@@ -149,6 +137,19 @@ impl Failure {
             }
             _ => self.to_string(),
         }
+    }
+
+    /// Whether the caller can mend it, and the agent has done nothing wrong.
+    pub fn is_the_callers(&self) -> bool {
+        matches!(
+            self,
+            Self::AgentNotFound(_)
+                | Self::Forbidden(_)
+                | Self::QueryRequired(_)
+                | Self::InvalidContext(_)
+                | Self::InvalidInput(_)
+                | Self::Denied(_)
+        )
     }
 
     /// The word for programs, as it stands in answers and metrics.

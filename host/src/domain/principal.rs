@@ -90,7 +90,7 @@ impl AgentScope {
         texts.sort_unstable();
         texts.dedup();
         let rules = texts.iter().map(|text| ScopeRule::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Self { rules, text: texts.join(",").into() })
+        Ok(Self { rules, text: texts.join("\n").into() })
     }
 
     /// Whether the agent `id` of `category` is in this scope.
@@ -108,7 +108,7 @@ impl AgentScope {
         self.rules.iter().any(|rule| matches!(rule, ScopeRule::All))
     }
 
-    /// The patterns, sorted and joined by commas: a name for the scope, fit as a cache's key.
+    /// The patterns, sorted, one a line: a name that no other scope has, fit as a cache's key.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -116,7 +116,7 @@ impl AgentScope {
 
 impl fmt::Debug for AgentScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AgentScope({})", self.text)
+        write!(f, "AgentScope({:?})", self.text)
     }
 }
 
@@ -133,7 +133,7 @@ impl ScopeRule {
             return Ok(Self::All);
         }
         if let Some(category) = text.strip_prefix("category:") {
-            let named = !category.trim().is_empty();
+            let named = !category.trim().is_empty() && !category.contains(char::is_control);
             return named.then(|| Self::Category(category.trim().to_owned())).ok_or_else(invalid);
         }
         if text.contains(['*', '?', '[', '{']) {
@@ -196,5 +196,8 @@ mod tests {
         let a = AgentScope::parse(["b", "a"]).expect("scope");
         let b = AgentScope::parse(["a", " b", "a"]).expect("scope");
         assert_eq!(a, b);
+        let one = AgentScope::parse(["category:x,vps"]).expect("scope");
+        let two = AgentScope::parse(["category:x", "vps"]).expect("scope");
+        assert_ne!(one, two);
     }
 }

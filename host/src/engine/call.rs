@@ -65,7 +65,15 @@ const HOSTCALL_FUEL_MESSAGE: &str = "fuel allocated for hostcalls has been exhau
 const HANDLES_MESSAGE: &str = "store handle limit exceeded";
 
 impl<'a> Sandbox<'a> {
-    pub(super) fn new(engine: &Engine, invocation: &Invocation, spent: &'a mut Spent) -> Self {
+    /// A fresh store with every limit set.
+    ///
+    /// # Errors
+    /// If the engine has no fuel, which a fault of this program would be.
+    pub(super) fn new(
+        engine: &Engine,
+        invocation: &Invocation,
+        spent: &'a mut Spent,
+    ) -> wasmtime::Result<Self> {
         let limits = invocation.limits;
         let state = CallState::new(
             engine.services.clone(),
@@ -78,12 +86,9 @@ impl<'a> Sandbox<'a> {
         let transfer = limits.host_bytes.max(limits.output.saturating_add(1));
         store.set_hostcall_fuel(usize::try_from(transfer).unwrap_or(usize::MAX));
         store.set_max_component_handles(limits.handles as usize);
-        // Both fail only in an engine without fuel, and ours has it; a guest without fuel
-        // traps at its first instruction, so a failure could not pass unseen.
-        let fuelled = store.set_fuel(limits.fuel);
-        let yields = store.fuel_async_yield_interval(Some(engine.config.fuel_yield_interval.max(1)));
-        debug_assert!(fuelled.is_ok() && yields.is_ok());
-        Self { store, limits, began: Instant::now(), spent }
+        store.set_fuel(limits.fuel)?;
+        store.fuel_async_yield_interval(Some(engine.config.fuel_yield_interval.max(1)))?;
+        Ok(Self { store, limits, began: Instant::now(), spent })
     }
 
     /// What an error from the guest means.
@@ -161,7 +166,8 @@ impl Engine {
         let time_left = task.time_left;
         let limit = invocation.limits.timeout;
         let run = async {
-            let mut sandbox = Sandbox::new(self, invocation, spent);
+            let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
+            let mut sandbox = Sandbox::new(self, invocation, spent).map_err(broken)?;
             let result = run_handle(&mut sandbox, invocation, &task).await;
             match result {
                 Ok(Ok(reply)) => check_reply(reply, &mut sandbox, &invocation.limits),

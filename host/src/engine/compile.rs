@@ -20,7 +20,11 @@ impl Engine {
         let _permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
         let engine = self.clone();
         let load = move || engine.load_blocking(&bytes);
-        tokio::task::spawn_blocking(load).await.map_err(|_| LoadError::Interrupted)?
+        match tokio::task::spawn_blocking(load).await {
+            Ok(loaded) => loaded,
+            Err(error) if error.is_panic() => Err(LoadError::Invalid("the compiler failed on it".to_owned())),
+            Err(_) => Err(LoadError::Interrupted),
+        }
     }
 
     fn load_blocking(&self, bytes: &[u8]) -> Result<LinkedComponent, LoadError> {

@@ -96,7 +96,8 @@ impl Engine {
         };
         let mut spent = Spent::default();
         let run = async {
-            let mut sandbox = Sandbox::new(self, &invocation, &mut spent);
+            let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
+            let mut sandbox = Sandbox::new(self, &invocation, &mut spent).map_err(broken)?;
             match run_describe(&mut sandbox, &invocation).await {
                 Ok(description) => Ok(description),
                 Err(error) => Err(sandbox.failure(&error)),
@@ -184,7 +185,28 @@ fn bounded(what: &str, texts: &[String], (count, chars): (usize, usize)) -> Resu
 fn parse_schema(text: &str) -> Result<serde_json::Value, String> {
     let schema =
         serde_json::from_str(text).map_err(|error| format!("`context-schema` is not JSON: {error}"))?;
-    jsonschema::validator_for(&schema)
-        .map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
+    if refers(&schema) {
+        return Err("`context-schema` uses references; write what they stand for in their places".to_owned());
+    }
+    context_validator(&schema).map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
     Ok(schema)
+}
+
+/// Whether a schema has references: with them a small schema can cost without bound.
+fn refers(schema: &serde_json::Value) -> bool {
+    match schema {
+        serde_json::Value::Object(map) => map.iter().any(|(key, value)| {
+            matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || refers(value)
+        }),
+        serde_json::Value::Array(items) => items.iter().any(refers),
+        _ => false,
+    }
+}
+
+/// What checks a context. Patterns are matched in linear time: they are a stranger's.
+pub(crate) fn context_validator(schema: &serde_json::Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::options()
+        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .build(schema)
+        .map_err(|error| error.to_string())
 }

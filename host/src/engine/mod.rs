@@ -20,6 +20,7 @@ use wasmtime::component::Linker;
 
 pub use call::{Invocation, Spent};
 pub use component::{LinkedComponent, LoadError};
+pub(crate) use describe::context_validator;
 pub use describe::{DescribeError, Description, Example};
 pub use threads::GuestTask;
 

@@ -113,7 +113,12 @@ impl GuestThreads {
 impl Drop for GuestThreads {
     fn drop(&mut self) {
         self.queue.close();
+        let me = std::thread::current().id();
         for thread in self.threads.drain(..) {
+            // The last guest may be what held the engine: its thread cannot wait for itself.
+            if thread.thread().id() == me {
+                continue;
+            }
             if thread.join().is_err() {
                 tracing::error!("a thread of guests ended with a panic");
             }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::load::Prepared;
 use crate::capabilities::AgentRights;
 use crate::config::{Limits, Overlay};
 use crate::domain::{AgentId, Digest};
-use crate::engine::{Description, LinkedComponent};
+use crate::engine::{Description, LinkedComponent, context_validator};
 
 /// What clients see of an agent: its own description, overlaid by agents.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +108,50 @@ pub struct AgentVersion {
     pub max_concurrent: Option<u32>,
     /// Calls that may wait, where the agent says.
     pub queue: Option<u32>,
-    pub(super) context_schema: Option<Arc<jsonschema::Validator>>,
+    pub(super) context_schema: Option<Arc<ContextSchema>>,
+    /// Kept so that the next agent with this component finds it prepared.
+    pub(super) _prepared: Arc<Prepared>,
+}
+
+/// The JSON schema of `context`, ready to check one. It is a stranger's: what a check costs is
+/// bounded before it is made.
+pub(super) struct ContextSchema {
+    validator: jsonschema::Validator,
+    nodes: usize,
+}
+
+/// The most that a check may cost: values of the schema times values of the context.
+const MAX_CHECKS: usize = 1_000_000;
+
+impl ContextSchema {
+    /// `None` if it is no schema, which the engine has ruled out.
+    pub(super) fn new(schema: &serde_json::Value) -> Option<Self> {
+        let validator = context_validator(schema).ok()?;
+        Some(Self { validator, nodes: nodes(schema) })
+    }
+
+    fn check(&self, context: Option<&str>) -> Result<(), String> {
+        let value = match context {
+            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
+            None => serde_json::Value::Null,
+        };
+        if self.nodes.saturating_mul(nodes(&value)) > MAX_CHECKS {
+            return Err("it is too large to be checked against the agent's schema; send less".to_owned());
+        }
+        self.validator.validate(&value).map_err(|error| {
+            let place = error.instance_path().to_string();
+            if place.is_empty() { error.to_string() } else { format!("at `{place}`: {error}") }
+        })
+    }
+}
+
+/// How many values a JSON value holds, itself included.
+fn nodes(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(nodes).sum::<usize>(),
+        serde_json::Value::Object(map) => 1 + map.values().map(nodes).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 impl AgentVersion {
@@ -116,14 +160,6 @@ impl AgentVersion {
     /// # Errors
     /// What does not fit, and where.
     pub fn check_context(&self, context: Option<&str>) -> Result<(), String> {
-        let Some(schema) = &self.context_schema else { return Ok(()) };
-        let value = match context {
-            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
-            None => serde_json::Value::Null,
-        };
-        schema.validate(&value).map_err(|error| {
-            let place = error.instance_path().to_string();
-            if place.is_empty() { error.to_string() } else { format!("at `{place}`: {error}") }
-        })
+        self.context_schema.as_ref().map_or(Ok(()), |schema| schema.check(context))
     }
 }

@@ -8,8 +8,10 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 
-use super::agent::{AgentVersion, Card};
+use super::agent::{AgentVersion, Card, ContextSchema};
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
@@ -48,6 +50,12 @@ pub enum LoadFailure {
         /// What is wrong with it.
         reason: DescribeError,
     },
+    /// The host itself failed on it.
+    #[error("{path}: the host failed on this component; its log says how. Please report it")]
+    Broken {
+        /// The component's file.
+        path: String,
+    },
     /// The host is stopping.
     #[error("loading was interrupted; the host is stopping")]
     Interrupted,
@@ -58,9 +66,11 @@ impl LoadFailure {
     pub fn status(&self) -> AgentStatus {
         match self {
             Self::Missing { .. } => AgentStatus::Missing,
-            Self::Unreadable { .. } | Self::Refused { .. } | Self::Undescribed { .. } | Self::Interrupted => {
-                AgentStatus::Failed
-            }
+            Self::Unreadable { .. }
+            | Self::Refused { .. }
+            | Self::Undescribed { .. }
+            | Self::Broken { .. }
+            | Self::Interrupted => AgentStatus::Failed,
         }
     }
 }
@@ -76,15 +86,14 @@ struct Described {
     said: Description,
     /// The card of an agent whose operator adds nothing.
     plain: Arc<Card>,
-    context_schema: Option<Arc<jsonschema::Validator>>,
+    context_schema: Option<Arc<ContextSchema>>,
 }
 
 impl Described {
     fn new(said: Description) -> Self {
         let plain = Arc::new(Card::new(&said, &Overlay::default()));
         // The engine has checked that the schema is one.
-        let schema = said.context_schema.as_ref();
-        let context_schema = schema.and_then(|schema| jsonschema::validator_for(schema).ok()).map(Arc::new);
+        let context_schema = said.context_schema.as_ref().and_then(ContextSchema::new).map(Arc::new);
         Self { said, plain, context_schema }
     }
 }
@@ -94,17 +103,34 @@ pub(super) struct Loader {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     in_use: Mutex<HashMap<Digest, Weak<Prepared>>>,
+    /// Components that are held in memory as bytes at once.
+    reading: Semaphore,
+}
+
+/// Reads a file of at most `limit` bytes, and one more, so that it is known to be too large.
+async fn read_component(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let metadata = tokio::fs::metadata(path).await?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    let file = tokio::fs::File::open(path).await?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }
 
 impl Loader {
     pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, clock, in_use: Mutex::default() }
+        let reading = Semaphore::new(engine.config().compile_jobs.max(1) as usize);
+        Self { engine, clock, in_use: Mutex::default(), reading }
     }
 
     /// Reads and links the component in `path`.
     pub(super) async fn component(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
         let shown = || path.display().to_string();
-        let bytes: Arc<[u8]> = match tokio::fs::read(path).await {
+        let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
+        let limit = self.engine.config().max_component_size;
+        let bytes: Arc<[u8]> = match read_component(path, limit).await {
             Ok(bytes) => bytes.into(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(LoadFailure::Missing { path: shown() });
@@ -163,6 +189,7 @@ impl Loader {
             max_concurrent: config.max_concurrent,
             queue: config.queue,
             context_schema: described.context_schema.clone(),
+            _prepared: prepared.clone(),
         })
     }
 

@@ -9,11 +9,13 @@ mod load;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
@@ -21,7 +23,7 @@ pub use load::LoadFailure;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
 
 use crate::config::AgentConfig;
-use crate::domain::{AgentId, AgentScope, AgentStatus, Clock};
+use crate::domain::{AgentId, AgentScope, Clock};
 use crate::engine::Engine;
 use load::Loader;
 
@@ -107,8 +109,13 @@ impl Registry {
     ) {
         let component = self.inner.loader.component(&path).await;
         for config in configs {
+            let generation = self.generation_after(&config.id);
             let loaded = match &component {
-                Ok(component) => self.inner.loader.agent(&config, component, 1).await,
+                Ok(component) => {
+                    let load = self.inner.loader.agent(&config, component, generation);
+                    let broken = |_| Err(LoadFailure::Broken { path: path.display().to_string() });
+                    AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(broken)
+                }
                 Err(failure) => Err(failure.clone()),
             };
             let now = self.inner.clock.now();
@@ -130,6 +137,13 @@ impl Registry {
             // The receiver is gone only when the host stops loading altogether.
             let _ = done.send(entry);
         }
+    }
+
+    /// The generation of the version that follows what serves now.
+    fn generation_after(&self, id: &AgentId) -> u64 {
+        let snapshot = self.snapshot();
+        let serving = snapshot.agent(id.as_str()).and_then(|entry| entry.version.as_ref());
+        serving.map_or(1, |version| version.generation + 1)
     }
 
     /// Builds the next snapshot from these entries and swaps once.
@@ -159,19 +173,5 @@ impl Registry {
                 scopes.iter().for_each(|scope| snapshot.candidates(scope).warm());
             });
         }
-    }
-
-    /// How many agents stand where.
-    pub fn counts(&self) -> BTreeMap<AgentStatus, usize> {
-        let mut counts = BTreeMap::new();
-        for entry in self.snapshot().agents() {
-            *counts.entry(entry.status).or_default() += 1;
-        }
-        counts
-    }
-
-    /// The version of `id` that serves now, if one does.
-    pub fn version(&self, id: &AgentId) -> Option<Arc<AgentVersion>> {
-        self.inner.current.load().agent(id.as_str())?.version.clone()
     }
 }

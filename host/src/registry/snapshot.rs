@@ -93,7 +93,15 @@ impl Snapshot {
     pub(super) fn with(&self, entries: Vec<AgentEntry>) -> Self {
         let mut agents = self.agents.clone();
         let mut changes = Vec::new();
-        for entry in entries {
+        for mut entry in entries {
+            // A load that failed changes nothing but the report: what served serves on.
+            if let (None, Some(old)) = (&entry.version, agents.get(&entry.id)) {
+                if old.version.is_some() {
+                    entry.status = old.status;
+                    entry.card = old.card.clone();
+                    entry.version = old.version.clone();
+                }
+            }
             match &entry.version {
                 Some(_) => changes.push(Change::Put(entry.routed())),
                 None if self.router.contains(entry.id.as_str()) => {

@@ -33,9 +33,10 @@ pub(super) struct Landed {
 }
 
 impl Landed {
-    /// A call whose threads were closed under it.
+    /// A call whose threads were closed under it: its guest may have begun.
     pub(super) fn cut_off() -> Self {
-        Self { result: Err(Failure::Draining), receipt: Receipt::default(), denials: Vec::new() }
+        let internal = "the host left before it ended".to_owned();
+        Self { result: Err(Failure::Exited { internal }), receipt: Receipt::default(), denials: Vec::new() }
     }
 }
 
@@ -44,9 +45,8 @@ struct Record {
     flight: Flight,
     request: RequestId,
     spent: Spent,
-    /// The outcome's code; a record that is dropped without one was cancelled.
-    code: Option<&'static str>,
-    internal: Option<String>,
+    /// How it ended; a record that is dropped without was cancelled.
+    end: Option<Result<(), Failure>>,
 }
 
 impl Flight {
@@ -60,15 +60,10 @@ impl Flight {
         };
         let engine = self.engine.clone();
         let request = task.request_id.clone();
-        let mut record =
-            Record { flight: self, request, spent: Spent::default(), code: None, internal: None };
+        let mut record = Record { flight: self, request, spent: Spent::default(), end: None };
         record.flight.stats.began();
         let result = engine.call(&invocation, task, &mut record.spent).await;
-        record.code = Some(match &result {
-            Ok(_) => "ok",
-            Err(failure) => failure.code(),
-        });
-        record.internal = result.as_ref().err().map(Failure::internal);
+        record.end = Some(result.as_ref().map(|_| ()).map_err(Failure::clone));
         let receipt = record.receipt();
         let denials = record.spent.denials.clone();
         drop(record);
@@ -97,10 +92,15 @@ fn milliseconds(duration: Duration) -> f64 {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let code = self.code.unwrap_or("cancelled");
+        let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
+        let code = match &self.end {
+            Some(Ok(())) => "ok",
+            Some(Err(failure)) => failure.code(),
+            None => "cancelled",
+        };
         let receipt = self.receipt();
         let agent = &self.flight.version.id;
-        self.flight.stats.ended(code, &receipt, &self.spent.denials);
+        self.flight.stats.ended(failure, &self.spent.denials);
         for line in &self.spent.lines {
             let text = &line.text;
             match line.source {
@@ -136,7 +136,7 @@ impl Drop for Record {
             %agent,
             generation = self.flight.version.generation,
             code,
-            reason = self.internal,
+            reason = failure.map(Failure::internal),
             fuel = receipt.fuel,
             peak_memory_bytes = receipt.peak_memory_bytes,
             wall_ms = receipt.wall_ms,

@@ -52,6 +52,7 @@ struct Lane {
 
 struct Waiter {
     ticket: u64,
+    priority: u8,
     go: oneshot::Sender<()>,
 }
 
@@ -65,11 +66,11 @@ impl Gate {
     pub(super) async fn acquire(
         self: &Arc<Self>,
         agent: &AgentId,
-        _principal: &Principal,
+        principal: &Principal,
         room: Room,
         patience: Duration,
     ) -> Result<Permit, Refused> {
-        let mut place = match self.enter(agent, room)? {
+        let mut place = match self.enter(agent, principal.priority, room)? {
             Entered::Permit(permit) => return Ok(permit),
             Entered::Queued(place) => place,
         };
@@ -80,15 +81,19 @@ impl Gate {
         }
     }
 
-    fn enter(self: &Arc<Self>, agent: &AgentId, room: Room) -> Result<Entered, Refused> {
+    fn enter(self: &Arc<Self>, agent: &AgentId, priority: u8, room: Room) -> Result<Entered, Refused> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let lane = match state.agents.get_mut(agent.as_str()) {
             Some(lane) => lane,
             None => state.agents.entry(agent.clone()).or_default(),
         };
-        let raised = room.running > lane.limit;
+        let raised = room.running > lane.limit && !lane.queue.is_empty();
         lane.limit = room.running.max(1);
+        if raised {
+            state.wake(self.limit);
+        }
+        let Some(lane) = state.agents.get_mut(agent.as_str()) else { return Err(Refused::QueueFull) };
         if state.running < self.limit && lane.running < lane.limit && lane.queue.is_empty() {
             state.running += 1;
             lane.running += 1;
@@ -102,12 +107,12 @@ impl Gate {
         if lane.queue.is_empty() {
             state.waiting.join(agent.clone());
         }
-        lane.queue.push_back(Waiter { ticket: state.tickets, go: sender });
+        // Behind everybody whose key has at least this priority.
+        let place = lane.queue.iter().rposition(|waiter| waiter.priority >= priority);
+        let waiter = Waiter { ticket: state.tickets, priority, go: sender };
+        lane.queue.insert(place.map_or(0, |place| place + 1), waiter);
         let place =
             Place { gate: self.clone(), agent: agent.clone(), ticket: state.tickets, go, done: false };
-        if raised {
-            state.wake(self.limit);
-        }
         Ok(Entered::Queued(place))
     }
 
@@ -288,6 +293,30 @@ mod tests {
         drop(held);
         drop(waiting);
         assert!(acquire(&gate, "a", (1, 0), LONG).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_higher_priority_goes_first() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "a", (1, 5), LONG).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for priority in [0, 0, 3, 1, 3] {
+            let (gate, order) = (gate.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                let principal = Principal { priority, ..Principal::operator("test") };
+                let room = Room { running: 1, queued: 9 };
+                let permit = gate.acquire(&agent("a"), &principal, room, LONG).await;
+                order.lock().push(priority);
+                drop(permit);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        for task in tasks {
+            task.await.expect("task");
+        }
+        assert_eq!(*order.lock(), [3, 3, 1, 0, 0]);
     }
 
     #[tokio::test]

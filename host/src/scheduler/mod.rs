@@ -57,7 +57,7 @@ pub struct Submission {
 
 /// How a submission ended.
 pub struct Completion {
-    /// Which code it was for; `None` where the caller may not know.
+    /// The code that ran; `None` where none did.
     pub agent: Option<Served>,
     /// The answer, or why there is none.
     pub result: Result<Reply, Failure>,
@@ -150,8 +150,8 @@ impl Scheduler {
             Err(Turned { agent, failure }) => {
                 let elapsed = accepted.elapsed();
                 let receipt = Receipt { queue_ms: elapsed.as_secs_f64() * 1e3, ..Receipt::default() };
-                if let Some(served) = &agent {
-                    self.inner.stats.of(&served.id).turned_away(failure.code());
+                if let Some(agent) = &agent {
+                    self.inner.stats.of(agent).turned_away(&failure);
                 }
                 tracing::info!(
                     request = %submission.request_id,
@@ -160,8 +160,7 @@ impl Scheduler {
                     code = failure.code(),
                     "task turned away"
                 );
-                let agent = agent.map(|served| *served);
-                Completion { agent, result: Err(failure), receipt, denials: Vec::new(), elapsed }
+                Completion { agent: None, result: Err(failure), receipt, denials: Vec::new(), elapsed }
             }
         }
     }
@@ -215,8 +214,8 @@ struct Admitted {
 
 /// A task that may not.
 struct Turned {
-    /// Boxed: being turned away is rare, and its size is in every result.
-    agent: Option<Box<Served>>,
+    /// The agent that it was for, where the caller may know of it.
+    agent: Option<AgentId>,
     failure: Failure,
 }
 
@@ -227,10 +226,12 @@ impl Inner {
         }
         let entry = self.find(submission)?;
         let version = serving(&entry)?;
-        let turned = |failure, version: &AgentVersion| Turned {
-            agent: Some(Box::new(Served::from(version))),
-            failure,
-        };
+        let turned = |failure| Turned { agent: Some(entry.id.clone()), failure };
+        let query = query_of(submission, &version).map_err(turned)?;
+        version
+            .check_context(submission.context.as_deref())
+            .map_err(Failure::InvalidContext)
+            .map_err(turned)?;
         let limit = version.limits.timeout;
         let deadline = accepted + limit;
         let room = Room {
@@ -253,23 +254,17 @@ impl Inner {
                     }
                     Refused::TooLong => overloaded("it waited too long in the queue"),
                 };
-                return Err(turned(failure, &version));
+                return Err(turned(failure));
             }
         };
         // A reload may have gone by while it waited: the newest version serves it.
         let entry = self.find(submission)?;
-        let version = serving(&entry)?;
-        let query = match &submission.query {
-            Some(query) => query.clone(),
-            None => {
-                let default = version.card.default_query.as_deref();
-                let missing = || turned(Failure::QueryRequired(version.id.to_string()), &version);
-                default.and_then(|query| TaskText::parse(query).ok()).ok_or_else(missing)?
-            }
-        };
-        version
-            .check_context(submission.context.as_deref())
-            .map_err(|reason| turned(Failure::InvalidContext(reason), &version))?;
+        let newest = serving(&entry)?;
+        if newest.digest != version.digest {
+            let context = submission.context.as_deref();
+            newest.check_context(context).map_err(Failure::InvalidContext).map_err(turned)?;
+        }
+        let version = newest;
         Ok(Admitted { version, query, permit, deadline })
     }
 
@@ -329,13 +324,15 @@ fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
     };
     let agent = entry.id.to_string();
     let failure = Failure::AgentUnavailable { agent, reason: reason.to_owned() };
-    let served = Served {
-        id: entry.id.clone(),
-        name: entry.card.name.clone(),
-        version: entry.card.version.clone(),
-        generation: 0,
-        digest: Digest::from_bytes([0; 32]),
-        model: None,
-    };
-    Err(Turned { agent: Some(Box::new(served)), failure })
+    Err(Turned { agent: Some(entry.id.clone()), failure })
+}
+
+/// What is asked: the caller's words, or the agent's default query.
+fn query_of(submission: &Submission, version: &AgentVersion) -> Result<TaskText, Failure> {
+    if let Some(query) = &submission.query {
+        return Ok(query.clone());
+    }
+    let default = version.card.default_query.as_deref();
+    let missing = || Failure::QueryRequired(version.id.to_string());
+    default.and_then(|query| TaskText::parse(query).ok()).ok_or_else(missing)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::domain::{AgentId, Denial, Receipt};
+use crate::domain::{AgentId, Denial, Failure};
 
 /// What an agent is doing now and has done since the start.
 #[derive(Debug, Clone, Default)]
@@ -17,10 +17,9 @@ pub struct AgentLoad {
     pub queued: u32,
     /// Calls that began, ever.
     pub calls: u64,
-    /// Those that ended without an answer, and calls that were turned away.
+    /// Those that ended without an answer, and calls that were turned away; not those whose caller
+    /// can mend them.
     pub errors: u64,
-    /// Fuel that its calls burnt.
-    pub fuel: u64,
     /// The code of the last such end.
     pub last_error: Option<&'static str>,
     /// The capabilities that it was refused, each once.
@@ -35,7 +34,6 @@ const MAX_DENIALS: usize = 32;
 pub(super) struct AgentStats {
     calls: AtomicU64,
     errors: AtomicU64,
-    fuel: AtomicU64,
     rare: Mutex<Rare>,
 }
 
@@ -52,11 +50,10 @@ impl AgentStats {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call ended with this code.
-    pub(super) fn ended(&self, code: &'static str, receipt: &Receipt, denials: &[Denial]) {
-        self.fuel.fetch_add(receipt.fuel, Ordering::Relaxed);
-        if code != "ok" {
-            self.turned_away(code);
+    /// A call ended, with this failure if it did not succeed.
+    pub(super) fn ended(&self, failure: Option<&Failure>, denials: &[Denial]) {
+        if let Some(failure) = failure {
+            self.turned_away(failure);
         }
         if !denials.is_empty() {
             let mut rare = self.rare.lock();
@@ -68,10 +65,12 @@ impl AgentStats {
         }
     }
 
-    /// A task did not get to run, or failed.
-    pub(super) fn turned_away(&self, code: &'static str) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        self.rare.lock().last_error = Some(code);
+    /// A task did not get to run, or failed. What only its caller can mend is no error of the agent's.
+    pub(super) fn turned_away(&self, failure: &Failure) {
+        if !failure.is_the_callers() {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            self.rare.lock().last_error = Some(failure.code());
+        }
     }
 }
 
@@ -102,7 +101,6 @@ impl Stats {
             queued,
             calls: stats.calls.load(Ordering::Relaxed),
             errors: stats.errors.load(Ordering::Relaxed),
-            fuel: stats.fuel.load(Ordering::Relaxed),
             last_error: rare.last_error,
             denials: rare.denials.clone(),
         }
