@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server};
+use crate::support::server::Start;
+use crate::support::{Reply, Server, poll_until};
 
 fn ids(list: &Value) -> Vec<String> {
     list.as_array()
@@ -153,4 +154,20 @@ fn the_fleet_in_figures() {
     let stats = degraded.get("/orchestrator/stats").expect(200);
     assert_eq!(stats["summary"]["operational_status"], "degraded");
     assert_eq!((&stats["total_agents"], &stats["active_agents"]), (&json!(2), &json!(1)));
+}
+
+#[test]
+fn nothing_is_said_of_a_load_that_has_not_ended() {
+    let server = Start::settings("[agents.hostile]\ncomponent = \"<hostile>\"\n").at_once().serve();
+    poll_until("the agent is loaded", || {
+        let page = server.agent("hostile");
+        let status = server.get("/api/agents/status").expect(200)[0].clone();
+        for shown in [&page, &status] {
+            match shown["status"].as_str() {
+                Some("loading") => assert_eq!(shown["last_reload"], Value::Null, "{shown}"),
+                _ => assert_eq!(shown["last_reload"]["ok"], true, "{shown}"),
+            }
+        }
+        (page["status"] == "active").then_some(())
+    });
 }

@@ -115,6 +115,36 @@ fn each_item_is_a_request_of_its_own_to_limits() {
 }
 
 #[test]
+fn the_answers_of_a_batch_are_bounded_together() {
+    let server = Server::with(
+        "[agents.hostile]\ncomponent = \"<hostile>\"\nlimits = { output = \"2 MiB\" }\n\
+         [agents.echo]\ncomponent = \"<echo>\"\n",
+    );
+    for query in ["huge-output 2000000", "huge-data 2000000"] {
+        let mut items = vec![json!({ "agent": "hostile", "query": query }); 12];
+        items.push(json!({ "agent": "nobody", "query": "x" }));
+        let reply = server.post("/orchestrator/batch", &json!(items));
+        assert!(reply.text.len() < 16 * 1024 * 1024 + 100_000, "{query}: {} bytes", reply.text.len());
+        let answers = reply.expect(200);
+        let answers = answers.as_array().expect("a list");
+        assert_eq!(answers.len(), 13);
+        let full: Vec<&Value> =
+            answers.iter().filter(|answer| answer["code"] == "output_too_large").collect();
+        assert_eq!(full.len(), 4, "{query}: eight of two million bytes fit");
+        for answer in full {
+            assert_eq!(
+                (&answer["success"], &answer["status_code"], &answer["agent"]),
+                (&json!(false), &json!(502), &json!("hostile")),
+                "{answer}"
+            );
+            assert!(answer["message"].as_str().is_some_and(|text| text.contains("16777216")), "{answer}");
+            assert!(answer["receipt"]["fuel"].as_u64() > Some(0), "{answer}");
+        }
+        assert_eq!(answers[12]["code"], "agent_not_found", "a short failure always fits");
+    }
+}
+
+#[test]
 fn a_batch_is_a_list_and_not_too_long() {
     let server = Server::with(FLEET);
     let body =

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -102,6 +103,31 @@ fn connections_beyond_the_bound_wait_and_idle_ones_make_room() {
             scope.spawn(|| server.call("hostile", "sleep 100").expect(200));
         }
     });
+}
+
+#[test]
+fn an_answer_that_is_half_written_is_not_cut_off_for_another_connection() {
+    let server = Server::with(
+        "[server]\nmax_connections = 1\n[agents.hostile]\ncomponent = \"<hostile>\"\n\
+         limits = { memory = \"256 MiB\", output = \"64 MiB\" }\n",
+    );
+    let large = Request::post(
+        "/orchestrator/execute",
+        &json!({ "agent": "hostile", "query": "huge-output 32000000" }),
+    );
+    let mut slow = server.connect();
+    slow.send(&server.signed(large).bytes()).expect("sent");
+    slow.arrives().expect("the answer begins");
+    let waiting = thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.get("/healthz").status);
+        server.log_lines("another connection waits", |line| line.to_string().contains("max_connections"));
+        // A reader that rests for longer than an idle connection is left alone.
+        thread::sleep(Duration::from_secs(2));
+        let answer = slow.answer(false).expect("all of the answer").expect(200);
+        assert_eq!(answer["response"].as_str().map(str::len), Some(32_000_000));
+        waiting.join().expect("an answer")
+    });
+    assert_eq!(waiting, 200);
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn each_ends_as_promised_and_nobody_beside_it_notices() {
                 wrong.push(format!("{agent}: {query}: not {status} {code} but {}", ended.text));
             } else {
                 ended.expect_failure(*status, code);
+                assert!(body["receipt"]["fuel"].as_u64() > Some(0), "a failure has its receipt: {body}");
                 assert_eq!((&body["success"], &body["agent"]), (&json!(false), &json!(agent)), "{body}");
                 assert_eq!(ended.header("retry-after").is_some(), *status == 503, "{query}");
             }

@@ -33,6 +33,14 @@ fn a_client_that_leaves_frees_its_permit() {
     drop(gone);
     server.wait_for_load("narrow", 0, 0);
     server.call("narrow", "echo next").expect(200);
+    // Also one that had begun to send its next request.
+    let mut gone = server.connect();
+    let mut bytes = request(&server, "sleep 600000").bytes();
+    bytes.extend(b"GET /healthz HTTP/1.1\r\n");
+    gone.send(&bytes).expect("sent");
+    server.wait_for_load("narrow", 1, 0);
+    drop(gone);
+    server.wait_for_load("narrow", 0, 0);
     let lines = server.log_lines("the call's end is in the log", |line| line["code"] == "cancelled");
     assert_eq!(lines[0]["agent"], "narrow");
     assert!(lines[0]["wall_ms"].is_number(), "a cancelled call has a receipt: {}", lines[0]);

@@ -88,6 +88,9 @@ fn what_is_not_granted_is_refused_visibly_and_never_traps() {
     // An agent that passes the refusal on: the client reads what would help.
     let body = server.call("monitor", "cpu").expect_failure(403, "denied");
     assert!(body["message"].as_str().is_some_and(|text| text.contains("grants")), "{body}");
+    let denials = json!([{ "capability": "system", "key_to_add": "[agents.monitor.grants] system = true" }]);
+    assert_eq!(body["denials"], denials, "{body}");
+    assert!(body["receipt"]["host_calls"].as_u64() > Some(0), "{body}");
 }
 
 #[test]

@@ -153,6 +153,11 @@ impl Connection {
         self.stream.get_mut().shutdown(std::net::Shutdown::Write)
     }
 
+    /// Waits for the first bytes of an answer, and leaves them where they are.
+    pub(crate) fn arrives(&mut self) -> io::Result<()> {
+        self.stream.fill_buf().map(|_| ())
+    }
+
     /// Everything until the host closes.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();

@@ -19,7 +19,7 @@ use super::page::{self, Page};
 use super::{Api, answer};
 use crate::config::Limits;
 use crate::domain::{AgentId, AgentStatus, Denial, Digest, Failure};
-use crate::registry::{AgentEntry, LoadReport};
+use crate::registry::AgentEntry;
 use crate::scheduler::AgentLoad;
 
 /// An agent in the list.
@@ -93,8 +93,8 @@ struct AgentInFull<'a> {
     exports_health: Option<bool>,
     /// Capabilities that it was refused since the host started, with what would allow them.
     denials: &'a [Denial],
-    /// How the last attempt to load it ended.
-    last_reload: Reload<'a>,
+    /// How the last attempt to load it ended; `null` while the first is under way.
+    last_reload: Option<Reload<'a>>,
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
@@ -149,10 +149,14 @@ struct Reload<'a> {
     error: Option<&'a str>,
 }
 
-impl<'a> From<&'a LoadReport> for Reload<'a> {
-    fn from(report: &'a LoadReport) -> Self {
-        let error = report.outcome.as_ref().err().map(String::as_str);
-        Self { at: report.at, ok: error.is_none(), error }
+impl<'a> Reload<'a> {
+    /// `None` while the agent is loading: nothing has ended yet.
+    fn of(entry: &'a AgentEntry) -> Option<Self> {
+        if entry.status == AgentStatus::Loading {
+            return None;
+        }
+        let error = entry.last_load.outcome.as_ref().err().map(String::as_str);
+        Some(Self { at: entry.last_load.at, ok: error.is_none(), error })
     }
 }
 
@@ -171,12 +175,13 @@ struct StatusShown<'a> {
     generation: Option<u64>,
     /// The SHA-256 of the component that serves.
     digest: Option<Digest>,
-    /// How its last load went.
-    last_reload: Reload<'a>,
+    /// How its last load went; `null` while the first is under way.
+    last_reload: Option<Reload<'a>>,
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
     /// When it was last found alive; `null` if it never was asked.
+    #[serde(serialize_with = "maybe_time")]
     last_heartbeat: Option<SystemTime>,
 }
 
@@ -229,7 +234,7 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> 
                 version: &entry.card.version,
                 generation: entry.version.as_ref().map(|version| version.generation),
                 digest: entry.version.as_ref().map(|version| version.digest),
-                last_reload: Reload::from(&entry.last_load),
+                last_reload: Reload::of(entry),
                 load: LoadShown::from(load),
                 last_heartbeat: None,
             })
@@ -266,11 +271,7 @@ pub(super) async fn one(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    // A path that is not text names no agent.
-    let Ok(Path(id)) = id else {
-        return Err(ApiError::call(Failure::AgentNotFound("?".to_owned()), None));
-    };
-    let id = call::agent_id(&id)?;
+    let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     let snapshot = api.registry.snapshot();
     let entry = snapshot.agent(id.as_str());
@@ -297,7 +298,7 @@ pub(super) async fn one(
         imports: version.map(|version| version.component.imports()),
         exports_health: version.map(|version| version.component.exports_health()),
         denials: &load.denials,
-        last_reload: Reload::from(&entry.last_load),
+        last_reload: Reload::of(entry),
         load: LoadShown::from(&load),
     })
 }

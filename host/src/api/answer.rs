@@ -10,7 +10,6 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer};
 
 use super::error::ApiError;
-use crate::domain::Receipt;
 
 /// Writes `value` as an answer with status 200.
 pub(super) fn ok<T: Serialize + ?Sized>(value: &T) -> Result<Response, ApiError> {
@@ -46,11 +45,6 @@ pub(super) fn millis(duration: Duration) -> f64 {
 /// A confidence with at most four decimals.
 pub(super) fn confidence(value: f64) -> f64 {
     decimals(value, 1e4)
-}
-
-/// A receipt whose times have at most three decimals.
-pub(super) fn receipt(receipt: Receipt) -> Receipt {
-    Receipt { wall_ms: decimals(receipt.wall_ms, 1e3), queue_ms: decimals(receipt.queue_ms, 1e3), ..receipt }
 }
 
 fn decimals(value: f64, scale: f64) -> f64 {

@@ -5,22 +5,43 @@
 //! is that item's failure, not the batch's.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::call::{self, Call};
+use super::call::{self, Answered, Call};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::smart::choose;
 use super::{Api, answer, body};
 use crate::domain::RequestId;
+
+/// The most that all answers of a batch may have together, in bytes. It bounds what one request can
+/// make the host hold: what an agent may answer alone is bounded by its `limits.output`. Failures are
+/// short: they need no room.
+const MAX_ANSWERS: usize = 16 * 1024 * 1024;
+
+/// The bytes that are left to the answers of a batch.
+struct Room(AtomicUsize);
+
+impl Room {
+    fn new() -> Self {
+        Self(AtomicUsize::new(MAX_ANSWERS))
+    }
+
+    /// Takes `bytes`, or nothing if there are not as many.
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
 
 /// An item that is an object: a task to route, or an agent with a query.
 #[derive(Deserialize)]
@@ -61,37 +82,53 @@ pub(super) async fn batch(
         }
         items
     };
+    let room = Room::new();
     let answers = items.iter().enumerate().map(|(index, item)| {
         let id = item_id(&caller.request.id, index, &api);
-        run_item(&api, &caller, item.get(), id)
+        run_item(&api, &caller, item.get(), id, &room)
     });
-    let answers: Vec<Vec<u8>> = join_all(answers).await.into_iter().collect::<Result<_, ApiError>>()?;
-    let mut json = Vec::with_capacity(2 + answers.iter().map(|one| one.len() + 1).sum::<usize>());
-    json.push(b'[');
-    json.extend(answers.join(&b','));
+    let mut answers: FuturesOrdered<_> = answers.collect();
+    let mut json = vec![b'['];
+    while let Some(answer) = answers.next().await {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        json.extend_from_slice(&answer?);
+    }
     json.push(b']');
     Ok(answer::response(StatusCode::OK, json))
 }
 
-/// Runs an item; its failure is its answer.
-async fn run_item(api: &Api, caller: &Caller, item: &str, id: RequestId) -> Result<Vec<u8>, ApiError> {
+/// Runs an item; its failure is its answer. An answer that finds no room becomes a failure, too.
+async fn run_item(
+    api: &Api,
+    caller: &Caller,
+    item: &str,
+    id: RequestId,
+    room: &Room,
+) -> Result<Vec<u8>, ApiError> {
     let answered = AssertUnwindSafe(async {
         let call = read_item(api, caller, item, id.clone())?;
         call::run(api, caller, call).await
     });
     // What breaks in one item breaks that item alone.
     let answered = answered.catch_unwind().await;
-    answered.unwrap_or_else(|panic| Err(ApiError::panicked(&*panic))).or_else(|error| {
-        if let Some(internal) = error.internal() {
-            tracing::warn!(
-                request_id = id.as_str(),
-                agent = error.agent(),
-                internal,
-                "an item of a batch failed"
-            );
+    let error = match answered.unwrap_or_else(|panic| Err(ApiError::panicked(&*panic))) {
+        Ok(answered) if room.take(answered.json.len()) => return Ok(answered.json),
+        Ok(Answered { agent, ran, .. }) => {
+            ApiError::BatchFull { limit: MAX_ANSWERS, agent: agent.as_str().into(), ran: Box::new(ran) }
         }
-        error.item(caller.request.path(), id.as_str())
-    })
+        Err(error) => error,
+    };
+    if let Some(internal) = error.internal() {
+        tracing::warn!(
+            request_id = id.as_str(),
+            agent = error.agent(),
+            internal,
+            "an item of a batch failed"
+        );
+    }
+    error.item(caller.request.path(), id.as_str())
 }
 
 fn read_item(api: &Api, caller: &Caller, item: &str, request_id: RequestId) -> Result<Call, ApiError> {
@@ -115,11 +152,8 @@ fn read_item(api: &Api, caller: &Caller, item: &str, request_id: RequestId) -> R
         let task = call::text("task", &task)?;
         return choose(api, caller, task, context, request_id, started);
     };
-    let query = match (&item.query, &item.task) {
-        (Some(query), _) => call::text("query", query)?,
-        (None, Some(task)) => call::text("task", task)?,
-        (None, None) => return Err(ApiError::field("query", "is required with `agent`")),
-    };
+    let query = call::query_or_task(item.query.as_deref(), item.task.as_deref())?
+        .ok_or_else(|| ApiError::field("query", "is required with `agent`"))?;
     let agent = call::agent_id(&agent)?;
     Ok(Call { agent, query: Some(query), context, request_id, routed: None, started })
 }

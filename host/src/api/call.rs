@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -54,8 +56,34 @@ pub(super) enum Close {
     Ambiguous,
 }
 
+/// What a call came to, beside its answer: told in failures too.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    /// What it spent; `None` where no guest code ran.
+    pub(super) receipt: Option<Receipt>,
+    /// The capabilities that were refused on the way.
+    pub(super) denials: Vec<Denial>,
+}
+
+impl Ran {
+    fn new(receipt: Receipt, denials: Vec<Denial>) -> Self {
+        let guest_ran = receipt.fuel > 0 || receipt.wall_ms > 0.0;
+        Self { receipt: guest_ran.then_some(receipt), denials }
+    }
+}
+
+/// A call that was answered.
+pub(super) struct Answered {
+    /// Its answer.
+    pub(super) json: Vec<u8>,
+    /// Who answered.
+    pub(super) agent: AgentId,
+    /// What it came to.
+    pub(super) ran: Ran,
+}
+
 /// Runs the call and writes its answer.
-pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Vec<u8>, ApiError> {
+pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Answered, ApiError> {
     let Call { agent, query, context, request_id, routed, started } = call;
     let completion = api
         .scheduler
@@ -67,15 +95,36 @@ pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Vec<u8
             request_id: request_id.clone(),
         })
         .await;
-    write(completion, &agent, routed.as_ref(), &request_id, started)
+    write(completion, agent, routed.as_ref(), &request_id, started)
 }
 
 /// Reads an agent's id as a client wrote it. What cannot be one is an agent that does not exist.
 pub(super) fn agent_id(text: &str) -> Result<AgentId, ApiError> {
     AgentId::parse(text).map_err(|_| {
         let shown: String = text.chars().take(ID_SHOWN).collect();
-        ApiError::Call { agent: Some(shown.as_str().into()), failure: Failure::AgentNotFound(shown) }
+        ApiError::Call {
+            agent: Some(shown.as_str().into()),
+            failure: Failure::AgentNotFound(shown),
+            ran: None,
+        }
     })
+}
+
+/// Reads the agent's id in a path. A path that is not text names no agent.
+pub(super) fn agent_in_path(id: Result<Path<String>, PathRejection>) -> Result<AgentId, ApiError> {
+    match id {
+        Ok(Path(id)) => agent_id(&id),
+        Err(_) => Err(ApiError::call(Failure::AgentNotFound("?".to_owned()), None)),
+    }
+}
+
+/// What an agent is asked by name: `query`, for which `task` is another name.
+pub(super) fn query_or_task(query: Option<&str>, task: Option<&str>) -> Result<Option<TaskText>, ApiError> {
+    match (query, task) {
+        (Some(query), _) => text("query", query).map(Some),
+        (None, Some(task)) => text("task", task).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Checks a task's text; `field` is what the client calls it.
@@ -85,13 +134,17 @@ pub(super) fn text(field: &str, text: &str) -> Result<TaskText, ApiError> {
 
 fn write(
     completion: Completion,
-    agent: &AgentId,
+    agent: AgentId,
     routed: Option<&Routed>,
     request_id: &RequestId,
     started: Instant,
-) -> Result<Vec<u8>, ApiError> {
-    let broken = |internal: String| ApiError::call(Failure::Internal { internal }, Some(agent));
-    let reply = completion.result.map_err(|failure| ApiError::call(failure, Some(agent)))?;
+) -> Result<Answered, ApiError> {
+    let ran = Ran::new(completion.receipt, completion.denials);
+    let reply = match completion.result {
+        Ok(reply) => reply,
+        Err(failure) => return Err(ApiError::ran(failure, &agent, ran)),
+    };
+    let broken = |internal: String| ApiError::ran(Failure::Internal { internal }, &agent, ran.clone());
     let served =
         completion.agent.ok_or_else(|| broken("a reply without the agent that gave it".to_owned()))?;
     let data = reply
@@ -102,7 +155,7 @@ fn write(
         .map_err(|error| broken(format!("the reply's data was not JSON: {error}")))?;
     let best = routed.and_then(|routed| routed.ranked.first());
     let ambiguous = routed.filter(|routed| routed.close == Close::Ambiguous);
-    answer::to_bytes(&Answer {
+    let json = answer::to_bytes(&Answer {
         success: true,
         agent: &served.id,
         agent_name: &served.name,
@@ -115,13 +168,14 @@ fn write(
         data,
         model: reply.model.as_deref().or(served.model.as_deref()),
         execution_time_ms: answer::millis(started.elapsed()),
-        receipt: answer::receipt(completion.receipt),
+        receipt: completion.receipt,
         agent_version: &served.version,
         agent_generation: served.generation,
         agent_digest: served.digest,
-        denials: &completion.denials,
+        denials: &ran.denials,
         request_id,
-    })
+    })?;
+    Ok(Answered { json, agent, ran })
 }
 
 /// A call's answer.
@@ -164,12 +218,8 @@ struct Answer<'a> {
     /// The SHA-256 of the component that answered.
     agent_digest: Digest,
     /// The capabilities that were refused on the way, with what would allow them.
-    #[serde(skip_serializing_if = "no_denials")]
+    #[serde(skip_serializing_if = "<[Denial]>::is_empty")]
     denials: &'a [Denial],
     /// The request's id.
     request_id: &'a RequestId,
-}
-
-fn no_denials(denials: &&[Denial]) -> bool {
-    denials.is_empty()
 }

@@ -12,7 +12,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::answer;
-use crate::domain::{AgentId, Failure};
+use super::call::Ran;
+use crate::domain::{AgentId, Denial, Failure, Receipt};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -31,6 +32,20 @@ pub(super) enum ApiError {
         failure: Failure,
         /// The agent that it was for.
         agent: Option<Box<str>>,
+        /// What it came to, where it got as far as the agent.
+        ran: Option<Box<Ran>>,
+    },
+    /// An answer for which its batch has no room left.
+    #[error(
+        "the answers of this batch exceed its limit of {limit} bytes together: send fewer items at once, or this one alone"
+    )]
+    BatchFull {
+        /// Bytes of all answers of a batch.
+        limit: usize,
+        /// The agent that gave it.
+        agent: Box<str>,
+        /// What the call came to.
+        ran: Box<Ran>,
     },
     /// The body is not JSON, or ended early.
     #[error("{0}")]
@@ -100,7 +115,12 @@ impl ApiError {
 
     /// A call to `agent` that failed.
     pub(super) fn call(failure: Failure, agent: Option<&AgentId>) -> Self {
-        Self::Call { failure, agent: agent.map(|id| id.as_str().into()) }
+        Self::Call { failure, agent: agent.map(|id| id.as_str().into()), ran: None }
+    }
+
+    /// A call to `agent` that failed after it had come so far.
+    pub(super) fn ran(failure: Failure, agent: &AgentId, ran: Ran) -> Self {
+        Self::Call { failure, agent: Some(agent.as_str().into()), ran: Some(Box::new(ran)) }
     }
 
     /// The status, the code for programs, and when to try again.
@@ -108,6 +128,7 @@ impl ApiError {
         let plain = |status, code| Verdict { status, code, retry_after: None };
         match self {
             Self::Call { failure, .. } => of_call(failure),
+            Self::BatchFull { .. } => plain(StatusCode::BAD_GATEWAY, "output_too_large"),
             Self::MalformedJson(_) => plain(StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidRequest { .. } => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
             Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized"),
@@ -130,6 +151,7 @@ impl ApiError {
     pub(super) fn agent(&self) -> Option<&str> {
         match self {
             Self::Call { agent, .. } => agent.as_deref(),
+            Self::BatchFull { agent, .. } => Some(agent),
             Self::MalformedJson(_)
             | Self::InvalidRequest { .. }
             | Self::Unauthorized
@@ -151,7 +173,8 @@ impl ApiError {
                 let internal = failure.internal();
                 (internal != failure.to_string()).then_some(internal)
             }
-            Self::MalformedJson(_)
+            Self::BatchFull { .. }
+            | Self::MalformedJson(_)
             | Self::InvalidRequest { .. }
             | Self::Unauthorized
             | Self::Forbidden(_)
@@ -160,6 +183,15 @@ impl ApiError {
             | Self::MethodNotAllowed
             | Self::BodyTooLarge { .. }
             | Self::UnsupportedMediaType => None,
+        }
+    }
+
+    /// What the call came to, where there was one that got as far as its agent.
+    fn came_to(&self) -> Option<&Ran> {
+        match self {
+            Self::Call { ran, .. } => ran.as_deref(),
+            Self::BatchFull { ran, .. } => Some(ran),
+            _ => None,
         }
     }
 
@@ -211,6 +243,7 @@ impl ApiError {
         success: Option<Unsuccessful>,
         status_code: Option<u16>,
     ) -> FailureBody<'a> {
+        let ran = self.came_to();
         FailureBody {
             success,
             error: verdict.status.canonical_reason().unwrap_or("Error"),
@@ -219,6 +252,8 @@ impl ApiError {
             field: self.wrong_field(),
             agent: self.agent(),
             status_code,
+            receipt: ran.and_then(|ran| ran.receipt),
+            denials: ran.map(|ran| ran.denials.as_slice()).unwrap_or_default(),
             retry_after: status_code.and(verdict.retry_after).map(whole_seconds),
             path: path.get(..path.floor_char_boundary(PATH_SHOWN)).unwrap_or(path),
             request_id,
@@ -294,6 +329,12 @@ struct FailureBody<'a> {
     /// The agent's id, where one was involved.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
+    /// What the call spent, where guest code ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Receipt>,
+    /// The capabilities that were refused on the way, with what would allow them.
+    #[serde(skip_serializing_if = "<[Denial]>::is_empty")]
+    denials: &'a [Denial],
     /// In a batch: the status that the item would have had alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     status_code: Option<u16>,
@@ -370,6 +411,7 @@ mod tests {
         let error = ApiError::Call {
             failure: Failure::Trapped { internal: "secret".into() },
             agent: Some("a".into()),
+            ran: None,
         };
         let bytes = error.item("/p", "r-0").expect("a failure is JSON");
         let body: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");

@@ -13,7 +13,6 @@ use super::call::{self, Call};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, answer, body};
-use crate::domain::Failure;
 
 /// The body of `POST /orchestrator/execute`.
 #[derive(Deserialize)]
@@ -72,25 +71,16 @@ pub(super) async fn execute_agent(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    // A path that is not text names no agent.
-    let Ok(Path(id)) = id else {
-        return Err(ApiError::call(Failure::AgentNotFound("?".to_owned()), None));
-    };
-    let agent = call::agent_id(&id)?;
+    let agent = call::agent_in_path(id)?;
     let body = body::read(&api, request).await?;
     let asked = if body.is_empty() {
         AgentExecuteRequest::default()
     } else {
         body::parse_object(&api.server.load(), &body)?
     };
-    let query = match (&asked.query, &asked.task) {
-        (Some(query), _) => Some(call::text("query", query)?),
-        (None, Some(task)) => Some(call::text("task", task)?),
-        (None, None) => None,
-    };
     let call = Call {
         agent,
-        query,
+        query: call::query_or_task(asked.query.as_deref(), asked.task.as_deref())?,
         context: asked.context,
         request_id: caller.request.id.clone(),
         routed: None,
@@ -102,6 +92,6 @@ pub(super) async fn execute_agent(
 
 async fn answer_call(api: &Api, caller: &Caller, call: Call) -> Result<Response, ApiError> {
     caller.request.note_agent(&call.agent);
-    let json = call::run(api, caller, call).await?;
-    Ok(answer::response(StatusCode::OK, json))
+    let answered = call::run(api, caller, call).await?;
+    Ok(answer::response(StatusCode::OK, answered.json))
 }

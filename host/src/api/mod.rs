@@ -8,6 +8,7 @@
 //! here, is authenticated by the [`caller`] extractor before a byte of its body is read, and ends in
 //! JSON, whatever happens.
 
+mod activity;
 mod agents;
 mod answer;
 mod batch;

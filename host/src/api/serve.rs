@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Notice, Patience};
+use super::activity::Patience;
+use super::connection::{self, Notice};
 use super::{Api, router};
 use crate::shutdown::Stage;
 

@@ -41,8 +41,8 @@ pub(super) async fn smart_execute(
     let call = choose(&api, &caller, task, asked.context, id, caller.request.started)?;
     drop(body);
     caller.request.note_agent(&call.agent);
-    let json = call::run(&api, &caller, call).await?;
-    Ok(answer::response(StatusCode::OK, json))
+    let answered = call::run(&api, &caller, call).await?;
+    Ok(answer::response(StatusCode::OK, answered.json))
 }
 
 /// Finds the agent for a task: a close call goes to the best.
