@@ -127,7 +127,11 @@ impl Candidates {
 
     /// How many members hold a key.
     pub(crate) fn count(&self, key: u64) -> usize {
-        let postings = self.index.get(key);
+        self.count_of(self.index.get(key))
+    }
+
+    /// How many of these are members.
+    pub(crate) fn count_of(&self, postings: &[Posting]) -> usize {
         match self.members {
             Members::All => postings.len(),
             Members::Some { .. } => postings.iter().filter(|posting| self.has(posting.slot)).count(),
@@ -136,15 +140,25 @@ impl Candidates {
 
     /// Whether some member holds a key.
     pub(crate) fn knows(&self, key: u64) -> bool {
-        self.index.get(key).iter().any(|posting| self.has(posting.slot))
+        self.some_of(self.index.get(key))
+    }
+
+    /// Whether one of these is a member.
+    pub(crate) fn some_of(&self, postings: &[Posting]) -> bool {
+        postings.iter().any(|posting| self.has(posting.slot))
     }
 
     /// Calls `act` for every member that holds a key.
-    pub(crate) fn each(&self, key: u64, mut act: impl FnMut(&Posting)) {
+    pub(crate) fn each(&self, key: u64, act: impl FnMut(&Posting)) {
+        self.each_of(self.index.get(key), act);
+    }
+
+    /// Calls `act` for every member among these.
+    pub(crate) fn each_of(&self, postings: &[Posting], mut act: impl FnMut(&Posting)) {
         match self.members {
-            Members::All => self.index.get(key).iter().for_each(act),
+            Members::All => postings.iter().for_each(act),
             Members::Some { .. } => {
-                for posting in self.index.get(key) {
+                for posting in postings {
                     if self.has(posting.slot) {
                         act(posting);
                     }

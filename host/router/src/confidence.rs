@@ -22,7 +22,7 @@ const GUESSED: f32 = 0.6;
 const CLOSE: f32 = 0.05;
 
 /// The confidence of each of the best candidates, 0..=1, never rising.
-pub(crate) fn of(query: &Query, scores: &Scores) -> Vec<f64> {
+pub(crate) fn of(query: &Query<'_>, scores: &Scores<'_>) -> Vec<f64> {
     let [best, rest @ ..] = scores.best.as_slice() else { return Vec::new() };
     let mut log_odds = log_odds_of(best, 0, query, scores);
     if let Some(next) = rest.first() {
@@ -40,7 +40,7 @@ pub(crate) fn of(query: &Query, scores: &Scores) -> Vec<f64> {
 }
 
 /// The log odds that the best candidate is right, were it the one at `place`.
-fn log_odds_of(own: &Scored, place: usize, query: &Query, scores: &Scores) -> f32 {
+fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_>) -> f32 {
     let top = scores.best.first().map_or(0.0, |scored| scored.score);
     let lead_over = |place: usize| {
         let score = scores.best.get(place).map_or(0.0, |scored| scored.score);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::candidates::Candidates;
-use crate::profile::{Demand, Profile};
+use crate::profile::Profile;
 use crate::query::Query;
 use crate::score::{Scores, Worth, lexical_weight};
 use crate::text::features;
@@ -83,12 +83,11 @@ pub struct Evidence {
 }
 
 /// What of an agent's own words the task has, as written: triggers, then words of name and description.
-pub(crate) fn keywords(profile: &Profile, query: &Query) -> Vec<String> {
+pub(crate) fn keywords(profile: &Profile, query: &Query<'_>) -> Vec<String> {
     let has = |key: &u64| query.has(*key);
     let mut out: Vec<String> = Vec::new();
-    for trigger in &profile.triggers {
-        if trigger.demand != Demand::Forbidden && !trigger.keys.is_empty() && trigger.content.iter().all(has)
-        {
+    for (trigger, head) in profile.triggers.iter().zip(&profile.heads) {
+        if has(head) && trigger.content.iter().all(has) {
             out.push(trigger.text.clone());
         }
     }
@@ -102,8 +101,8 @@ pub(crate) fn keywords(profile: &Profile, query: &Query) -> Vec<String> {
 
 pub(crate) fn explain(
     decision: Decision,
-    query: &Query,
-    scores: &Scores,
+    query: &Query<'_>,
+    scores: &Scores<'_>,
     candidates: &Candidates,
     settings: &Settings,
 ) -> Explanation {
@@ -120,11 +119,8 @@ pub(crate) fn explain(
             evidence: evidence(profile, query, scores, candidates),
         });
     }
-    let unknown = query
-        .words
-        .iter()
-        .filter(|word| !word.function && scores.worth(word.key).is_none_or(|worth| worth.holders == 0));
-    let mut unknown: Vec<String> = unknown.map(|word| word.surface.clone()).collect();
+    let unknown = query.words.iter().filter(|word| !word.function && scores.worth(word.key).is_none());
+    let mut unknown: Vec<String> = unknown.map(|word| query.words.surface(word).to_owned()).collect();
     unknown.dedup();
     Explanation {
         reason: reason(&decision, &explained, settings),
@@ -136,10 +132,16 @@ pub(crate) fn explain(
 }
 
 /// Which words of the task the agent has, and words related to them, by what they add to the words' score.
-fn evidence(profile: &Profile, query: &Query, scores: &Scores, candidates: &Candidates) -> Vec<Evidence> {
+fn evidence(
+    profile: &Profile,
+    query: &Query<'_>,
+    scores: &Scores<'_>,
+    candidates: &Candidates,
+) -> Vec<Evidence> {
     let mut out: Vec<Evidence> = Vec::new();
     for word in query.words.iter().filter(|word| !word.function) {
-        if out.iter().any(|known| known.text == word.surface) {
+        let text = query.words.surface(word);
+        if out.iter().any(|known| known.text == text) {
             continue;
         }
         let mut weight = 0.0;
@@ -150,12 +152,7 @@ fn evidence(profile: &Profile, query: &Query, scores: &Scores, candidates: &Cand
         }
         if weight > 0.0 {
             let fields = fields_of(profile, word.key);
-            out.push(Evidence {
-                text: word.surface.clone(),
-                fields,
-                weight: f64::from(weight),
-                through: None,
-            });
+            out.push(Evidence { text: text.to_owned(), fields, weight: f64::from(weight), through: None });
         }
     }
     for (key, factor) in &query.related {

@@ -14,6 +14,9 @@ use crate::text::{Kind, key};
 /// A power of two: small enough to copy the list of them, many enough that each is small.
 const SHARDS: usize = 1024;
 
+/// The least length, in characters, of a word that typos are corrected to.
+const LEAST_SPELLED: usize = 4;
+
 /// One agent that holds a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Posting {
@@ -53,119 +56,93 @@ pub(crate) struct Index {
     len: usize,
 }
 
+/// What becomes of one agent's hold on a key: none where it loses it.
+struct Edit {
+    key: u64,
+    slot: u32,
+    strength: Option<Strength>,
+}
+
 impl Index {
-    /// An index of `profiles`. Of several with the same id the last one stays.
-    pub(crate) fn build(profiles: Vec<Profile>) -> Self {
-        let mut last = FxHashMap::default();
-        for (position, profile) in profiles.iter().enumerate() {
-            last.insert(profile.agent.id.clone(), position);
+    /// Removes the agents with these ids and adds or replaces these profiles; each id at most once in all.
+    /// Writes each list that changes once, however many agents change it, and no list that stays as it is.
+    pub(crate) fn change(&mut self, removed: &[&str], put: Vec<Arc<Profile>>) {
+        self.shards.resize_with(SHARDS, Arc::default);
+        self.spellings.resize_with(SHARDS, Arc::default);
+        let mut edits: Vec<Edit> = Vec::new();
+        let mut words: FxHashMap<u64, (Arc<str>, bool)> = FxHashMap::default();
+        for id in removed {
+            let Some(slot) = self.slot(id) else { continue };
+            let Some(old) = self.slots[slot as usize].take() else { continue };
+            self.note(&old, &mut words);
+            edits.extend(terms_of(&old).map(|(key, _)| Edit { key, slot, strength: None }));
+            self.free.push(slot);
+            self.len -= 1;
         }
-        let slots: Vec<Option<Arc<Profile>>> = profiles
-            .into_iter()
-            .enumerate()
-            .filter(|(position, profile)| last.get(&profile.agent.id) == Some(position))
-            .map(|(_, profile)| Some(Arc::new(profile)))
-            .collect();
-        let mut entries: Vec<(u64, Posting)> = Vec::new();
-        for (slot, profile) in slots.iter().enumerate() {
-            if let Some(profile) = profile {
-                entries.extend(postings_of(profile, slot as u32));
-            }
+        for profile in put {
+            self.note(&profile, &mut words);
+            let slot = if let Some(slot) = self.slot(&profile.agent.id) {
+                if let Some(old) = self.slots[slot as usize].take() {
+                    self.note(&old, &mut words);
+                    differences(&old, &profile, slot, &mut edits);
+                }
+                slot
+            } else {
+                let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+                if slot as usize == self.slots.len() {
+                    self.slots.push(None);
+                    self.traits.push(Traits::default());
+                }
+                let held = terms_of(&profile);
+                edits.extend(held.map(|(key, strength)| Edit { key, slot, strength: Some(strength) }));
+                self.len += 1;
+                slot
+            };
+            self.traits[slot as usize] = Traits::of(&profile);
+            self.slots[slot as usize] = Some(profile);
         }
-        entries.sort_unstable_by_key(|(key, posting)| (*key, posting.slot));
-        let mut shards: Vec<Shard> = vec![Shard::default(); SHARDS];
-        for group in entries.chunk_by(|a, b| a.0 == b.0) {
-            let key = group[0].0;
-            let list: Arc<[Posting]> = group.iter().map(|(_, posting)| *posting).collect();
-            shards[shard_of(key)].insert(key, list);
-        }
-        let mut words: Vec<&str> =
-            slots.iter().flatten().flat_map(|profile| profile.spellings.iter().map(String::as_str)).collect();
-        words.sort_unstable();
-        words.dedup();
-        let mut entries: Vec<(u64, Arc<str>)> = Vec::with_capacity(words.len() * 9);
-        for word in words {
-            let word: Arc<str> = word.into();
-            entries.extend(gaps(&word).into_iter().map(|gap| (gap, Arc::clone(&word))));
-        }
-        entries.sort_by_key(|(gap, _)| *gap);
-        let mut spellings: Vec<Spellings> = vec![Spellings::default(); SHARDS];
-        for group in entries.chunk_by(|a, b| a.0 == b.0) {
-            let list = group.iter().map(|(_, word)| Arc::clone(word)).collect();
-            spellings[shard_of(group[0].0)].insert(group[0].0, list);
-        }
-        Self {
-            len: slots.len(),
-            traits: slots.iter().flatten().map(|profile| Traits::of(profile)).collect(),
-            slots,
-            spellings: spellings.into_iter().map(Arc::new).collect(),
-            free: Vec::new(),
-            shards: shards.into_iter().map(Arc::new).collect(),
-        }
-    }
-
-    /// Adds a profile, or replaces the one with its id.
-    pub(crate) fn put(&mut self, profile: Profile) {
-        self.remove(&profile.agent.id);
-        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
-        if slot as usize == self.slots.len() {
-            self.slots.push(None);
-            self.traits.push(Traits::default());
-        }
-        for (key, posting) in postings_of(&profile, slot) {
+        // Where one agent leaves a slot to another, what the other holds comes last and stays.
+        edits.sort_unstable_by_key(|edit| (edit.key, edit.slot, edit.strength.is_some()));
+        for group in edits.chunk_by(|a, b| a.key == b.key) {
+            let key = group[0].key;
+            let list = merged(self.get(key), group);
             let shard = Arc::make_mut(&mut self.shards[shard_of(key)]);
-            let old = shard.get(&key).map_or(&[][..], |list| list);
-            let at = old.partition_point(|other| other.slot < slot);
-            let list = old[..at].iter().copied().chain([posting]).chain(old[at..].iter().copied());
-            let list: Arc<[Posting]> = list.collect();
-            shard.insert(key, list);
-        }
-        for word in &profile.spellings {
-            if self.get(key(Kind::Surface, word)).len() == 1 {
-                self.spell(word, true);
-            }
-        }
-        self.traits[slot as usize] = Traits::of(&profile);
-        self.slots[slot as usize] = Some(Arc::new(profile));
-        self.len += 1;
-    }
-
-    /// Removes the profile with this id, if there is one.
-    pub(crate) fn remove(&mut self, id: &str) {
-        let Some(slot) = self.slot(id) else { return };
-        let Some(profile) = self.slots[slot as usize].take() else {
-            return;
-        };
-        for (key, _) in postings_of(&profile, slot) {
-            let shard = Arc::make_mut(&mut self.shards[shard_of(key)]);
-            let Some(old) = shard.get(&key) else { continue };
-            let list: Arc<[Posting]> = old.iter().copied().filter(|p| p.slot != slot).collect();
             if list.is_empty() {
                 shard.remove(&key);
             } else {
-                shard.insert(key, list);
+                shard.insert(key, list.into());
             }
         }
-        for word in &profile.spellings {
-            if self.get(key(Kind::Surface, word)).is_empty() {
-                self.spell(word, false);
-            }
-        }
-        self.free.push(slot);
-        self.len -= 1;
+        self.respell(words);
     }
 
-    /// Makes a word one that typos are corrected to, or no longer.
-    fn spell(&mut self, word: &str, known: bool) {
-        let word: Arc<str> = word.into();
-        for gap in gaps(&word) {
-            let shard = Arc::make_mut(&mut self.spellings[shard_of(gap)]);
-            let old = shard.get(&gap).map_or(&[][..], |list| list);
-            let mut list: Vec<Arc<str>> = old.iter().filter(|other| **other != word).cloned().collect();
-            if known {
-                list.push(Arc::clone(&word));
-                list.sort_unstable();
+    /// Notes a profile's words that typos may be corrected to, and whether somebody has them so far.
+    fn note(&self, profile: &Profile, words: &mut FxHashMap<u64, (Arc<str>, bool)>) {
+        for word in &profile.spellings {
+            let key = key(Kind::Surface, word);
+            words.entry(key).or_insert_with(|| (word.as_str().into(), !self.get(key).is_empty()));
+        }
+    }
+
+    /// Makes words that somebody has now ones that typos are corrected to, and those that nobody has any more
+    /// no longer.
+    fn respell(&mut self, words: FxHashMap<u64, (Arc<str>, bool)>) {
+        let mut edits: Vec<(u64, Arc<str>, bool)> = Vec::new();
+        for (key, (word, before)) in words {
+            let now = !self.get(key).is_empty();
+            if now != before && word.chars().count() >= LEAST_SPELLED {
+                edits.extend(gaps(&word).into_iter().map(|gap| (gap, Arc::clone(&word), now)));
             }
+        }
+        edits.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        for group in edits.chunk_by(|a, b| a.0 == b.0) {
+            let gap = group[0].0;
+            let old = self.spelled(gap).iter();
+            let stays = |word: &&Arc<str>| !group.iter().any(|(_, other, _)| other == *word);
+            let mut list: Vec<Arc<str>> = old.filter(stays).cloned().collect();
+            list.extend(group.iter().filter(|(_, _, now)| *now).map(|(_, word, _)| Arc::clone(word)));
+            list.sort_unstable();
+            let shard = Arc::make_mut(&mut self.spellings[shard_of(gap)]);
             if list.is_empty() {
                 shard.remove(&gap);
             } else {
@@ -219,8 +196,34 @@ fn shard_of(key: u64) -> usize {
     (key >> 32) as usize & (SHARDS - 1)
 }
 
-fn postings_of(profile: &Profile, slot: u32) -> impl Iterator<Item = (u64, Posting)> {
-    let id = (profile.id_key(), Strength::default());
-    let terms = profile.terms.iter().copied();
-    std::iter::once(id).chain(terms).map(move |(key, strength)| (key, Posting { slot, strength }))
+/// Every key that finds a profile: its id's, then the others ascending.
+fn terms_of(profile: &Profile) -> impl Iterator<Item = (u64, Strength)> {
+    std::iter::once((profile.id_key(), Strength::default())).chain(profile.terms.iter().copied())
+}
+
+/// What turns one profile of an agent into the next.
+fn differences(old: &Profile, new: &Profile, slot: u32, edits: &mut Vec<Edit>) {
+    for (key, strength) in &new.terms {
+        if old.strength(*key) != Some(*strength) {
+            edits.push(Edit { key: *key, slot, strength: Some(*strength) });
+        }
+    }
+    let lost = old.terms.iter().filter(|(key, _)| !new.holds(*key));
+    edits.extend(lost.map(|(key, _)| Edit { key: *key, slot, strength: None }));
+}
+
+/// A list by ascending slot with edits by ascending slot made; of several to one slot the last counts.
+fn merged(mut old: &[Posting], edits: &[Edit]) -> Vec<Posting> {
+    let mut list = Vec::with_capacity(old.len() + edits.len());
+    for run in edits.chunk_by(|a, b| a.slot == b.slot) {
+        let slot = run[0].slot;
+        let (before, rest) = old.split_at(old.partition_point(|posting| posting.slot < slot));
+        list.extend_from_slice(before);
+        old = if rest.first().is_some_and(|posting| posting.slot == slot) { &rest[1..] } else { rest };
+        if let Some(Edit { strength: Some(strength), .. }) = run.last() {
+            list.push(Posting { slot, strength: *strength });
+        }
+    }
+    list.extend_from_slice(old);
+    list
 }

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::Agent;
 use crate::explain::Field;
-use crate::text::{Analyzer, Kind, Word, features, key, kind_weight, sequence_key};
+use crate::text::{Analyzer, Kind, Word, Words, features, key, kind_weight, sequence_key};
 
 /// How much a longer field dilutes a word: BM25's b.
 const LENGTH: f32 = 0.4;
@@ -51,11 +51,13 @@ pub(crate) struct Profile {
     pub(crate) documents: Vec<Document>,
     pub(crate) examples: usize,
     pub(crate) triggers: Vec<Trigger>,
+    /// For each of them the first of its content that a task must have for it to be matched; 0 where none can.
+    pub(crate) heads: Vec<u64>,
     /// How many of them have several words.
     pub(crate) phrases: usize,
     /// Content words of name, description and category.
     pub(crate) words: Vec<(u64, Field, String)>,
-    /// Distinct words as written that a typo may be corrected to.
+    /// Distinct words as written.
     pub(crate) spellings: Vec<String>,
     /// Whether some trigger forbids or requires.
     pub(crate) demanding: bool,
@@ -80,6 +82,12 @@ pub(crate) struct Trigger {
     pub(crate) keys: Vec<u64>,
     /// Those that are not function words, or all when there are no others.
     pub(crate) content: Vec<u64>,
+}
+
+impl Trigger {
+    fn head(&self) -> u64 {
+        if self.demand == Demand::Forbidden { 0 } else { self.content.first().copied().unwrap_or(0) }
+    }
 }
 
 impl Profile {
@@ -113,13 +121,13 @@ impl Profile {
         for (field, text, weight) in fields {
             let found = analyzer.words(text);
             mention(&found, weight);
-            spellings.extend(found.iter().map(|word| word.surface.clone()));
+            spellings.extend(found.surfaces().map(str::to_owned));
             // How an author builds a sentence says nothing about how people will ask.
-            let content: Vec<Word> = found.into_iter().filter(|word| !word.function).collect();
+            let content: Vec<Word> = found.iter().copied().filter(|word| !word.function).collect();
             if field != Field::Category {
                 document(&content, false);
             }
-            words.extend(content.into_iter().map(|word| (word.key, field, word.surface)));
+            words.extend(content.iter().map(|word| (word.key, field, found.surface(word).to_owned())));
         }
         let mut triggers = Vec::with_capacity(agent.triggers.len());
         let many = agent.triggers.len().min(MANY_TRIGGERS) as f32;
@@ -129,14 +137,14 @@ impl Profile {
             if trigger.demand != Demand::Forbidden {
                 mention(&found, (boost, 1.0));
                 document(&found, false);
-                spellings.extend(found.into_iter().map(|word| word.surface));
+                spellings.extend(found.surfaces().map(str::to_owned));
             }
             triggers.push(trigger);
         }
         for text in &agent.examples {
             let found = analyzer.words(text);
             document(&found, true);
-            spellings.extend(found.into_iter().map(|word| word.surface));
+            spellings.extend(found.surfaces().map(str::to_owned));
         }
         let mut strengths: FxHashMap<u64, Strength> = mentions
             .into_iter()
@@ -166,7 +174,6 @@ impl Profile {
         terms.sort_unstable_by_key(|(key, _)| *key);
         spellings.sort_unstable();
         spellings.dedup();
-        spellings.retain(|word| word.chars().count() >= 4);
         Self {
             terms,
             bulk: (1.0 + total / MASS).ln(),
@@ -174,6 +181,7 @@ impl Profile {
             documents,
             demanding: triggers.iter().any(|t| t.demand != Demand::Wanted),
             phrases: triggers.iter().filter(|trigger| trigger.keys.len() > 1).count(),
+            heads: triggers.iter().map(Trigger::head).collect(),
             triggers,
             words,
             spellings,
@@ -198,7 +206,7 @@ impl Profile {
     }
 }
 
-fn trigger(text: &str, analyzer: &Analyzer) -> (Trigger, Vec<Word>) {
+fn trigger(text: &str, analyzer: &Analyzer) -> (Trigger, Words) {
     let trimmed = text.trim();
     let (demand, body) = match trimmed.as_bytes().first() {
         Some(b'!') => (Demand::Forbidden, &trimmed[1..]),

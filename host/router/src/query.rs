@@ -2,15 +2,16 @@
 
 use crate::Correction;
 use crate::candidates::Candidates;
+use crate::index::Posting;
 use crate::related::Related;
-use crate::text::{Analyzer, Word, features};
+use crate::text::{Analyzer, Word, Words, pair_key};
 
 /// How much of its worth a related word counts.
 const RELATED: f32 = 0.45;
 
 /// An analysed task.
-pub(crate) struct Query {
-    pub(crate) words: Vec<Word>,
+pub(crate) struct Query<'a> {
+    pub(crate) words: Words,
     /// The stems of all words, in order.
     pub(crate) stems: Vec<u64>,
     /// The same, each once, in ascending order.
@@ -19,8 +20,10 @@ pub(crate) struct Query {
     stem_bits: u64,
     /// The stems of words that are neither function words nor unknown numbers, each once.
     pub(crate) content: Vec<u64>,
-    /// Every key, each once.
-    pub(crate) features: Vec<u64>,
+    /// Every key that some agent has, each once, ascending, and who has it.
+    pub(crate) held: Vec<(u64, &'a [Posting])>,
+    /// Where two words stand that some agent has side by side.
+    pub(crate) pairs: Vec<usize>,
     /// Stems related to some word, with how much of their worth counts.
     pub(crate) related: Vec<(u64, f32)>,
     pub(crate) corrections: Vec<Correction>,
@@ -28,25 +31,51 @@ pub(crate) struct Query {
     pub(crate) corrected: Vec<u64>,
 }
 
-impl Query {
-    pub(crate) fn new(task: &str, analyzer: &Analyzer, related: &Related, candidates: &Candidates) -> Self {
+impl<'a> Query<'a> {
+    pub(crate) fn new(
+        task: &str,
+        analyzer: &Analyzer,
+        related: &Related,
+        candidates: &'a Candidates,
+    ) -> Self {
         let mut words = analyzer.words(task);
         let (mut corrections, mut corrected) = (Vec::new(), Vec::new());
-        for word in &mut words {
-            if word.function
-                || candidates.knows(word.key)
-                || candidates.knows(word.surface_key)
-                || related.knows(word.key)
-            {
-                continue;
+        let mut held: Vec<(u64, &'a [Posting])> = Vec::with_capacity(words.len() * 3);
+        let hold = |key: u64, held: &mut Vec<(u64, &'a [Posting])>| {
+            let postings = candidates.index.get(key);
+            if !postings.is_empty() {
+                held.push((key, postings));
             }
-            if let Some(better) = crate::spelling::correct(&word.surface, candidates) {
-                corrections.push(Correction { from: word.surface.clone(), to: better.clone() });
-                *word = analyzer.word(better);
-                corrected.push(word.key);
+            candidates.some_of(postings)
+        };
+        for at in 0..words.len() {
+            let word = words[at];
+            let known = hold(word.key, &mut held) | hold(word.surface_key, &mut held);
+            if !known
+                && !word.function
+                && !related.knows(word.key)
+                && let Some(better) = crate::spelling::correct(words.surface(&word), candidates)
+            {
+                let from = words.surface(&word).to_owned();
+                corrections.push(Correction { from, to: better.to_owned() });
+                words.replace(at, better, analyzer);
+                corrected.push(words[at].key);
+                hold(words[at].key, &mut held);
+                hold(words[at].surface_key, &mut held);
+            }
+            for prefix in words[at].prefixes.into_iter().flatten() {
+                hold(prefix, &mut held);
             }
         }
         let stems: Vec<u64> = words.iter().map(|word| word.key).collect();
+        let mut pairs = Vec::new();
+        for (at, pair) in stems.windows(2).enumerate() {
+            if hold(pair_key(pair[0], pair[1]), &mut held) {
+                pairs.push(at);
+            }
+        }
+        held.sort_unstable_by_key(|(key, _)| *key);
+        held.dedup_by_key(|(key, _)| *key);
         let mut sorted_stems = stems.clone();
         sorted_stems.sort_unstable();
         sorted_stems.dedup();
@@ -54,7 +83,7 @@ impl Query {
         // A number that nobody knows is a value to work with, not what the task is about.
         let says = |word: &&Word| {
             !word.function
-                && (!word.surface.bytes().all(|b| b.is_ascii_digit()) || candidates.knows(word.key))
+                && (!words.surface(word).bytes().all(|b| b.is_ascii_digit()) || candidates.knows(word.key))
         };
         let mut content: Vec<u64> = words.iter().filter(says).map(|word| word.key).collect();
         content.sort_unstable();
@@ -68,7 +97,8 @@ impl Query {
             }
         }
         Self {
-            features: features(&words),
+            held,
+            pairs,
             words,
             stems,
             sorted_stems,
@@ -81,7 +111,7 @@ impl Query {
     }
 }
 
-impl Query {
+impl Query<'_> {
     /// Whether the task has a word with this stem.
     pub(crate) fn has(&self, stem: u64) -> bool {
         self.stem_bits & bit(stem) != 0 && self.sorted_stems.binary_search(&stem).is_ok()

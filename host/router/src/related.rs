@@ -20,8 +20,7 @@ impl Related {
         let mut groups: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
         let text = if language == Language::English { ENGLISH } else { "" };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let stems: Vec<u64> =
-                line.split_whitespace().map(|word| analyzer.word(word.to_owned()).key).collect();
+            let stems: Vec<u64> = line.split_whitespace().map(|word| analyzer.stem(word)).collect();
             for stem in &stems {
                 let list = groups.entry(*stem).or_default();
                 for other in &stems {

@@ -2,7 +2,10 @@
 //!
 //! Owns an immutable index behind an `Arc`.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::candidates::Candidates;
 use crate::explain::{self, Explanation};
@@ -16,6 +19,9 @@ use crate::{Agent, Change, Choice, Decision, Settings, Verdict, confidence};
 
 /// How many of the best candidates the linear models judge, at least.
 const JUDGED: usize = 10;
+
+/// How many of the best candidates confidence looks at.
+const COMPARED: usize = 3;
 
 /// Decides which agent a task is for. Immutable; a clone is one reference count.
 #[derive(Clone)]
@@ -31,29 +37,51 @@ impl Router {
     pub fn build(settings: Settings, agents: impl IntoIterator<Item = Agent>) -> Router {
         let analyzer = Analyzer::new(settings.language);
         let related = Related::new(settings.language, &analyzer);
-        let profiles: Vec<Profile> = agents.into_iter().map(|agent| Profile::new(agent, &analyzer)).collect();
-        let spellings = profiles.iter().flat_map(|profile| &profile.spellings).map(String::as_str);
-        let analyzer = analyzer.clone().knowing(spellings.chain(crate::related::words()));
+        let mut profiles: Vec<Arc<Profile>> = Vec::new();
+        let mut places: FxHashMap<String, usize> = FxHashMap::default();
+        for agent in agents {
+            let profile = Arc::new(Profile::new(agent, &analyzer));
+            match places.entry(profile.agent.id.clone()) {
+                Entry::Occupied(place) => profiles[*place.get()] = profile,
+                Entry::Vacant(place) => {
+                    place.insert(profiles.len());
+                    profiles.push(profile);
+                }
+            }
+        }
+        let analyzer = analyzer.knowing(spellings(&profiles).chain(crate::related::words()));
+        let mut index = Index::default();
+        index.change(&[], profiles);
         Router {
             related: Arc::new(related),
             settings: Arc::new(settings),
             analyzer,
-            everyone: Candidates::all(Arc::new(Index::build(profiles))),
+            everyone: Candidates::all(Arc::new(index)),
         }
     }
 
-    /// The next router: this one with `changes` made in order. Shares everything that stayed.
+    /// The next router: this one with `changes` made in order. Shares everything that stayed. Many changes
+    /// at once cost far less than the same ones one by one.
     pub fn apply(&self, changes: &[Change]) -> Router {
-        let mut index = Index::clone(&self.everyone.index);
-        for change in changes {
+        let mut seen: FxHashSet<&str> = FxHashSet::default();
+        let (mut removed, mut put) = (Vec::new(), Vec::new());
+        // Of several changes to one agent the last counts.
+        for change in changes.iter().rev() {
             match change {
-                Change::Put(agent) => index.put(Profile::new(agent.clone(), &self.analyzer)),
-                Change::Remove(id) => index.remove(id),
+                Change::Put(agent) if seen.insert(&agent.id) => {
+                    put.push(Arc::new(Profile::new(agent.clone(), &self.analyzer)));
+                }
+                Change::Remove(id) if seen.insert(id) => removed.push(id.as_str()),
+                _ => {}
             }
         }
+        put.reverse();
+        let analyzer = self.analyzer.knowing(spellings(&put));
+        let mut index = Index::clone(&self.everyone.index);
+        index.change(&removed, put);
         Router {
             settings: Arc::clone(&self.settings),
-            analyzer: self.analyzer.clone(),
+            analyzer,
             related: Arc::clone(&self.related),
             everyone: Candidates::all(Arc::new(index)),
         }
@@ -101,23 +129,24 @@ impl Router {
     /// Which of `candidates` the task is for.
     pub fn decide(&self, task: &str, candidates: &Candidates) -> Decision {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept());
+        let scores = score::rank(&query, candidates, self.kept(candidates));
         self.decision(&query, &scores, candidates)
     }
 
     /// The same decision, with its reasons.
     pub fn explain(&self, task: &str, candidates: &Candidates) -> Explanation {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept());
+        let scores = score::rank(&query, candidates, self.kept(candidates));
         let decision = self.decision(&query, &scores, candidates);
         explain::explain(decision, &query, &scores, candidates, &self.settings)
     }
 
-    fn kept(&self) -> usize {
-        (self.settings.alternatives + 2).max(JUDGED)
+    fn kept(&self, candidates: &Candidates) -> usize {
+        let judged = if candidates.has_examples() { JUDGED } else { COMPARED };
+        (self.settings.alternatives + 2).max(judged)
     }
 
-    fn decision(&self, query: &Query, scores: &Scores, candidates: &Candidates) -> Decision {
+    fn decision(&self, query: &Query<'_>, scores: &Scores<'_>, candidates: &Candidates) -> Decision {
         let confidences = confidence::of(query, scores);
         let ranked: Vec<Choice> = scores
             .best
@@ -140,6 +169,10 @@ impl Router {
         };
         Decision { verdict, ranked }
     }
+}
+
+fn spellings(profiles: &[Arc<Profile>]) -> impl Iterator<Item = &str> {
+    profiles.iter().flat_map(|profile| &profile.spellings).map(String::as_str)
 }
 
 impl std::fmt::Debug for Router {

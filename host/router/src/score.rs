@@ -6,6 +6,7 @@
 //! what their examples taught (see `model`). Nothing here is kept between tasks.
 
 use crate::candidates::{Candidates, Rarity};
+use crate::index::Posting;
 use crate::profile::{Demand, Profile};
 use crate::query::Query;
 use crate::text::{Kind, kind_weight, sequence_key};
@@ -44,7 +45,7 @@ pub(crate) struct Scored {
 
 /// What a key of the task is worth among the candidates.
 #[derive(Clone, Copy)]
-pub(crate) struct Worth {
+pub(crate) struct Worth<'a> {
     pub(crate) key: u64,
     /// How many candidates hold it.
     pub(crate) holders: usize,
@@ -52,21 +53,27 @@ pub(crate) struct Worth {
     pub(crate) idf: f32,
     /// The same, dampened, for the models that see function words: at least 1.
     pub(crate) dampened: f32,
+    /// Who holds it, candidate or not.
+    postings: &'a [Posting],
 }
 
-impl Worth {
-    pub(crate) fn of(key: u64, candidates: &Candidates) -> Self {
-        let holders = candidates.count(key);
+impl<'a> Worth<'a> {
+    pub(crate) fn of(key: u64, candidates: &'a Candidates) -> Self {
+        Self::held(key, candidates.index.get(key), candidates)
+    }
+
+    fn held(key: u64, postings: &'a [Posting], candidates: &Candidates) -> Self {
+        let holders = candidates.count_of(postings);
         let Rarity { idf, dampened } = candidates.rarity(holders);
-        Self { key, holders, idf, dampened }
+        Self { key, holders, idf, dampened, postings }
     }
 }
 
 /// The best candidates, best first, and what the task's keys are worth.
-pub(crate) struct Scores {
+pub(crate) struct Scores<'a> {
     pub(crate) best: Vec<Scored>,
-    /// In the order of the task's features.
-    pub(crate) worths: Vec<Worth>,
+    /// Of the keys of the task that some candidate holds, ascending.
+    pub(crate) worths: Vec<Worth<'a>>,
     /// Euclidean length of the content words' worth, by which the words' score is divided.
     pub(crate) length: f32,
     /// Share of the content words' worth that the best candidate and the next one hold, 0..=1.
@@ -75,14 +82,14 @@ pub(crate) struct Scores {
     pub(crate) guessed: bool,
 }
 
-impl Scores {
+impl<'a> Scores<'a> {
     /// What one of the task's features is worth.
-    pub(crate) fn worth(&self, key: u64) -> Option<&Worth> {
+    pub(crate) fn worth(&self, key: u64) -> Option<&Worth<'a>> {
         find(&self.worths, key)
     }
 }
 
-fn find(worths: &[Worth], key: u64) -> Option<&Worth> {
+fn find<'w, 'a>(worths: &'w [Worth<'a>], key: u64) -> Option<&'w Worth<'a>> {
     worths.binary_search_by_key(&key, |worth| worth.key).ok().map(|at| &worths[at])
 }
 
@@ -98,30 +105,36 @@ pub(crate) fn lexical_weight(key: u64) -> f32 {
 }
 
 /// Ranks the candidates for a task, keeping the `keep` best.
-pub(crate) fn rank(query: &Query, candidates: &Candidates, keep: usize) -> Scores {
-    let worths: Vec<Worth> = query.features.iter().map(|key| Worth::of(*key, candidates)).collect();
-    let known = || worths.iter().filter(|worth| worth.holders > 0);
-    let norm = known().map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>().sqrt().max(1e-6);
-    let content = || query.content.iter().filter_map(|key| find(&worths, *key));
-    let length = content().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
+pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usize) -> Scores<'a> {
+    let mut worths: Vec<Worth<'a>> = Vec::with_capacity(query.held.len());
+    let held = query.held.iter().map(|(key, postings)| Worth::held(*key, postings, candidates));
+    worths.extend(held.filter(|worth| worth.holders > 0));
+    let norm = worths.iter().map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>().sqrt().max(1e-6);
+    let nobody = |key| Worth::held(key, &[], candidates);
+    let content: Vec<Worth<'_>> = query
+        .content
+        .iter()
+        .map(|key| find(&worths, *key).copied().unwrap_or_else(|| nobody(*key)))
+        .collect();
+    let length = content.iter().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
 
     let mut sums = vec![Sum::default(); candidates.index.slots()];
     let mut mass = 0.0;
-    for worth in known() {
+    for worth in &worths {
         let from_words = lexical_weight(worth.key) * worth.idf / length;
         let from_bayes = kind_weight(worth.key) * worth.dampened / norm;
         mass += from_bayes;
-        candidates.each(worth.key, |posting| {
+        candidates.each_of(worth.postings, |posting| {
             let sum = &mut sums[posting.slot as usize];
             sum.lexical += from_words * posting.strength.lexical;
             sum.bayes += from_bayes * posting.strength.bayes;
         });
     }
-    let phrases = phrases(query, &worths).map(|key| (key, PHRASE));
+    let phrases = phrases(query).map(|key| (key, PHRASE));
     for (key, factor) in query.related.iter().copied().chain(phrases) {
         let worth = Worth::of(key, candidates);
         if worth.holders > 0 {
-            candidates.each(key, |posting| {
+            candidates.each_of(worth.postings, |posting| {
                 sums[posting.slot as usize].lexical += factor * worth.idf / length * posting.strength.lexical;
             });
         }
@@ -152,12 +165,12 @@ pub(crate) fn rank(query: &Query, candidates: &Candidates, keep: usize) -> Score
         judge(&mut best, candidates, &worths, norm, of_bayes);
         sort(&mut best, candidates, keep);
     }
-    let all: f32 = content().map(|worth| worth.idf).sum();
+    let all: f32 = content.iter().map(|worth| worth.idf).sum();
     let (mut coverage, mut guessed) = ([0.0; 2], false);
     for (place, scored) in best.iter().take(2).enumerate() {
         let Some(profile) = candidates.index.profile(scored.slot) else { continue };
         let (mut held, mut words, mut corrected) = (0.0, 0, 0);
-        for worth in content().filter(|worth| profile.holds(worth.key)) {
+        for worth in content.iter().filter(|worth| profile.holds(worth.key)) {
             held += worth.idf;
             words += 1;
             corrected += usize::from(query.corrected.contains(&worth.key));
@@ -175,7 +188,7 @@ struct Sum {
 }
 
 /// Adds what the examples taught.
-fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth], norm: f32, of_bayes: f32) {
+fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], norm: f32, of_bayes: f32) {
     for scored in best {
         scored.margin = candidates.model(scored.slot).map(|model| {
             let sum: f32 = worths.iter().map(|w| model.weight(w.key) * kind_weight(w.key)).sum();
@@ -201,13 +214,9 @@ fn sort(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
 
 /// Every run of two to five words that may be a trigger, as its key. Where no candidate has the first two
 /// words side by side, none has the run.
-fn phrases<'a>(query: &'a Query, worths: &'a [Worth]) -> impl Iterator<Item = u64> + 'a {
-    let starts = query.stems.windows(2).enumerate().filter(|(_, pair)| {
-        let key = sequence_key(Kind::Pair, pair.iter().copied());
-        find(worths, key).is_some_and(|worth| worth.holders > 0)
-    });
-    starts.flat_map(|(at, _)| {
-        let rest = &query.stems[at..];
+fn phrases(query: &Query<'_>) -> impl Iterator<Item = u64> {
+    query.pairs.iter().flat_map(|at| {
+        let rest = &query.stems[*at..];
         (2..=LONGEST_PHRASE.min(rest.len()))
             .map(|size| sequence_key(Kind::Phrase, rest[..size].iter().copied()))
     })

@@ -13,27 +13,32 @@ const MOST: usize = 32;
 
 /// The keys under which a word can be found by its misspellings: itself and each way to leave out one letter.
 pub(crate) fn gaps(word: &str) -> Vec<u64> {
+    let mut out = Vec::with_capacity(word.len() + 1);
+    each_gap(word, |gap| out.push(gap));
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Calls `each` with those keys; with some of them twice where a letter is doubled.
+fn each_gap(word: &str, mut each: impl FnMut(u64)) {
     let letters = word.chars().count();
     if letters > MOST {
-        return Vec::new();
+        return;
     }
     // A polynomial hash, so that the hash without a letter follows from those of what is before and behind it.
     let values = || word.chars().map(|c| u64::from(u32::from(c)) + 1);
     let whole = values().fold(0u64, |hash, value| hash.wrapping_mul(BASE).wrapping_add(value));
-    let mut out = Vec::with_capacity(letters + 1);
-    out.push(finish(whole));
+    each(finish(whole));
     let mut power = (1..letters).fold(1u64, |power, _| power.wrapping_mul(BASE));
     let (mut before, mut behind) = (0u64, whole);
     for value in values() {
         behind = behind.wrapping_sub(value.wrapping_mul(power));
         // `before` holds the letters so far; without this one they stand one place lower.
-        out.push(finish(before.wrapping_mul(power).wrapping_add(behind)));
+        each(finish(before.wrapping_mul(power).wrapping_add(behind)));
         before = before.wrapping_mul(BASE).wrapping_add(value);
         power = power.wrapping_mul(INVERSE);
     }
-    out.sort_unstable();
-    out.dedup();
-    out
 }
 
 /// An odd number, and its inverse modulo 2^64.
@@ -58,12 +63,12 @@ fn finish(hash: u64) -> u64 {
 }
 
 /// The commonest word among the candidates at edit distance one, the first in the alphabet of equals.
-pub(crate) fn correct(word: &str, candidates: &Candidates) -> Option<String> {
+pub(crate) fn correct<'a>(word: &str, candidates: &'a Candidates) -> Option<&'a str> {
     if !(LEAST..=MOST).contains(&word.chars().count()) || word.bytes().any(|b| b.is_ascii_digit()) {
         return None;
     }
-    let mut best: Option<(usize, &str)> = None;
-    for gap in gaps(word) {
+    let mut best: Option<(usize, &'a str)> = None;
+    each_gap(word, |gap| {
         for other in candidates.index.spelled(gap) {
             if !one_edit(word, other) {
                 continue;
@@ -74,14 +79,21 @@ pub(crate) fn correct(word: &str, candidates: &Candidates) -> Option<String> {
                 best = Some((count, other));
             }
         }
-    }
-    best.map(|(_, text)| text.to_owned())
+    });
+    best.map(|(_, text)| text)
 }
 
 /// Whether one letter inserted, left out, changed, or swapped with its neighbour makes `a` of `b`.
 fn one_edit(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return one_letter(a.as_bytes(), b.as_bytes());
+    }
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let (short, long) = if a.len() <= b.len() { (&a, &b) } else { (&b, &a) };
+    one_letter(&a, &b)
+}
+
+fn one_letter<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let same = short.iter().zip(long).take_while(|(x, y)| x == y).count();
     match long.len() - short.len() {
         0 if same == short.len() => false,

@@ -47,17 +47,60 @@ pub(crate) fn sequence_key(kind: Kind, stems: impl Iterator<Item = u64>) -> u64 
     hasher.finish() & !7 | kind as u64
 }
 
-/// A word of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The key of two stems side by side.
+pub(crate) fn pair_key(first: u64, second: u64) -> u64 {
+    sequence_key(Kind::Pair, [first, second].into_iter())
+}
+
+/// How many words are kept worked out at most.
+const MOST_KNOWN: usize = 200_000;
+
+/// A word of a text: what it is compared by. Its letters are in the [`Words`] it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
-    /// As written, in lower case.
-    pub(crate) surface: String,
-    /// The key of that, of kind [`Kind::Surface`].
+    /// The key of the word as written, of kind [`Kind::Surface`].
     pub(crate) surface_key: u64,
     /// The key of its stem, of kind [`Kind::Word`].
     pub(crate) key: u64,
+    /// The keys of its first four and five letters, where it has as many.
+    pub(crate) prefixes: [Option<u64>; 2],
     /// A function word: says how a sentence is built, not what it is about.
     pub(crate) function: bool,
+    start: u32,
+    end: u32,
+}
+
+/// The words of a text, in order, and their letters side by side: two allocations however many there are.
+#[derive(Default)]
+pub(crate) struct Words {
+    letters: String,
+    list: Vec<Word>,
+}
+
+impl Words {
+    /// A word as written, in lower case.
+    pub(crate) fn surface(&self, word: &Word) -> &str {
+        &self.letters[word.start as usize..word.end as usize]
+    }
+
+    /// Each word as written, in order.
+    pub(crate) fn surfaces(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|word| self.surface(word))
+    }
+
+    /// Puts another word, in lower case, in the place of one of them.
+    pub(crate) fn replace(&mut self, at: usize, surface: &str, analyzer: &Analyzer) {
+        self.list[at] = analyzer.word(surface, self.letters.len());
+        self.letters.push_str(surface);
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = [Word];
+
+    fn deref(&self) -> &[Word] {
+        &self.list
+    }
 }
 
 /// Splits and stems text of one language.
@@ -65,7 +108,8 @@ pub(crate) struct Word {
 pub(crate) struct Analyzer {
     stemmer: Option<Stemmer>,
     function_words: &'static [&'static str],
-    /// What was worked out before, by the key of the word: saves time and changes nothing.
+    /// What was worked out before, by the key of the word: saves time and changes nothing. Where it has
+    /// anything, it has every function word.
     known: Arc<FxHashMap<u64, (u64, bool)>>,
 }
 
@@ -78,29 +122,56 @@ impl Analyzer {
         }
     }
 
-    /// The same analyzer, with these words and all function words worked out.
-    pub(crate) fn knowing<'a>(self, words: impl Iterator<Item = &'a str>) -> Self {
-        let mut known = FxHashMap::default();
-        for text in words.chain(self.function_words.iter().copied()) {
+    /// The same analyzer, with these words and all function words worked out as well.
+    pub(crate) fn knowing<'a>(&self, words: impl Iterator<Item = &'a str>) -> Self {
+        let functions = if self.known.is_empty() { self.function_words } else { &[] };
+        let mut more: FxHashMap<u64, (u64, bool)> = FxHashMap::default();
+        for text in words.chain(functions.iter().copied()) {
             let surface_key = key(Kind::Surface, text);
-            known.entry(surface_key).or_insert_with(|| self.work_out(text));
+            if !self.known.contains_key(&surface_key) && self.known.len() + more.len() < MOST_KNOWN {
+                more.entry(surface_key).or_insert_with(|| self.work_out(text));
+            }
         }
-        Self { known: Arc::new(known), ..self }
+        functions.iter().for_each(|text| {
+            more.insert(key(Kind::Surface, text), self.work_out(text));
+        });
+        let mut next = self.clone();
+        if !more.is_empty() {
+            Arc::make_mut(&mut next.known).extend(more);
+        }
+        next
     }
 
     /// The words of `text`, in order.
-    pub(crate) fn words(&self, text: &str) -> Vec<Word> {
-        let mut words = Vec::with_capacity(text.len() / 5 + 1);
-        split(text, |surface| words.push(self.word(surface)));
+    pub(crate) fn words(&self, text: &str) -> Words {
+        let list = Vec::with_capacity(text.len() / 5 + 1);
+        let mut words = Words { letters: String::with_capacity(text.len()), list };
+        split(text, |surface| {
+            words.list.push(self.word(surface, words.letters.len()));
+            words.letters.push_str(surface);
+        });
         words
     }
 
-    /// A word that is already in lower case.
-    pub(crate) fn word(&self, surface: String) -> Word {
-        let surface_key = key(Kind::Surface, &surface);
+    /// The key of the stem of a word in lower case.
+    pub(crate) fn stem(&self, surface: &str) -> u64 {
+        self.work_out(surface).0
+    }
+
+    /// A word that is already in lower case, and where its letters start.
+    fn word(&self, surface: &str, start: usize) -> Word {
+        let surface_key = key(Kind::Surface, surface);
         let known = self.known.get(&surface_key).copied();
-        let (key, function) = known.unwrap_or_else(|| self.work_out(&surface));
-        Word { surface, surface_key, key, function }
+        let (stem, function) = known.unwrap_or_else(|| self.work_out(surface));
+        let prefix = |count, kind| prefix(surface, count).map(|prefix| key(kind, prefix));
+        Word {
+            surface_key,
+            key: stem,
+            prefixes: [prefix(4, Kind::Prefix4), prefix(5, Kind::Prefix5)],
+            function,
+            start: start as u32,
+            end: (start + surface.len()) as u32,
+        }
     }
 
     /// The key of a word's stem, and whether it is a function word. Those are not stemmed.
@@ -119,15 +190,9 @@ pub(crate) fn features(words: &[Word]) -> Vec<u64> {
     for word in words {
         out.push(word.key);
         out.push(word.surface_key);
-        for (count, kind) in [(4, Kind::Prefix4), (5, Kind::Prefix5)] {
-            if let Some(prefix) = prefix(&word.surface, count) {
-                out.push(key(kind, prefix));
-            }
-        }
+        out.extend(word.prefixes.iter().flatten());
     }
-    for pair in words.windows(2) {
-        out.push(sequence_key(Kind::Pair, pair.iter().map(|word| word.key)));
-    }
+    out.extend(words.windows(2).map(|pair| pair_key(pair[0].key, pair[1].key)));
     out.sort_unstable();
     out.dedup();
     out
@@ -140,32 +205,36 @@ pub(crate) fn kind_weight(key: u64) -> f32 {
 }
 
 fn prefix(text: &str, count: usize) -> Option<&str> {
+    if text.is_ascii() {
+        return text.get(..count);
+    }
     let (last, c) = text.char_indices().nth(count - 1)?;
     Some(&text[..last + c.len_utf8()])
 }
 
 /// Calls `each` with every word in lower case. `camelCase` is split, apostrophes are dropped, and
 /// scripts written without spaces give overlapping pairs of characters.
-fn split(text: &str, mut each: impl FnMut(String)) {
+fn split(text: &str, mut each: impl FnMut(&str)) {
     let mut current = String::new();
     let mut before: Option<char> = None;
     let mut unspaced: Option<char> = None;
     let mut alone = false;
-    let flush = |current: &mut String, each: &mut dyn FnMut(String)| {
-        if !current.is_empty() {
-            each(std::mem::take(current));
-        }
-    };
     for c in text.chars() {
         if c.is_ascii_lowercase() && unspaced.is_none() {
             current.push(c);
             before = Some(c);
             continue;
         }
+        if c == ' ' && unspaced.is_none() {
+            flush(&mut current, &mut each);
+            before = None;
+            continue;
+        }
         if is_unspaced(c) {
             flush(&mut current, &mut each);
             if let Some(first) = unspaced {
-                each([first, c].iter().collect());
+                current.extend([first, c]);
+                flush(&mut current, &mut each);
                 alone = false;
             } else {
                 alone = true;
@@ -177,7 +246,7 @@ fn split(text: &str, mut each: impl FnMut(String)) {
         if let Some(first) = unspaced.take()
             && alone
         {
-            each(first.to_string());
+            each(first.encode_utf8(&mut [0; 4]));
         }
         if c.is_alphanumeric() || is_mark(c) {
             if c.is_uppercase() && before.is_some_and(char::is_lowercase) {
@@ -196,7 +265,15 @@ fn split(text: &str, mut each: impl FnMut(String)) {
     if let Some(first) = unspaced
         && alone
     {
-        each(first.to_string());
+        each(first.encode_utf8(&mut [0; 4]));
+    }
+}
+
+/// Hands a word on and makes room for the next.
+fn flush(current: &mut String, each: &mut impl FnMut(&str)) {
+    if !current.is_empty() {
+        each(current);
+        current.clear();
     }
 }
 

@@ -95,12 +95,12 @@ impl Snapshot {
         let mut changes = Vec::new();
         for mut entry in entries {
             // A load that failed changes nothing but the report: what served serves on.
-            if let (None, Some(old)) = (&entry.version, agents.get(&entry.id)) {
-                if old.version.is_some() {
-                    entry.status = old.status;
-                    entry.card = old.card.clone();
-                    entry.version = old.version.clone();
-                }
+            if let (None, Some(old)) = (&entry.version, agents.get(&entry.id))
+                && old.version.is_some()
+            {
+                entry.status = old.status;
+                entry.card = old.card.clone();
+                entry.version = old.version.clone();
             }
             match &entry.version {
                 Some(_) => changes.push(Change::Put(entry.routed())),
