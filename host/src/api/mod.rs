@@ -2,10 +2,10 @@
 //!
 //! One file a resource. Owns the handles that handlers use, nothing else: agents belong to the
 //! registry, calls to the scheduler, keys to the authenticator. No wasmtime type and no SQL comes
-//! in here; [`error`] is the only place where a failure becomes a status.
+//! in here; `error` is the only place where a failure becomes a status.
 //!
-//! A request passes the [`front`] (its id, the browser's cross-origin rules, panics, its log line), is matched
-//! here, is authenticated by the [`caller`] extractor before a byte of its body is read, and ends in
+//! A request passes the `front` (its id, the browser's cross-origin rules, panics, its log line), is matched
+//! here, is authenticated by the `caller` extractor before a byte of its body is read, and ends in
 //! JSON, whatever happens.
 
 mod activity;
