@@ -22,7 +22,7 @@ pub(crate) const ENOUGH: usize = 8000;
 
 /// What an agent's examples taught.
 pub(crate) struct Model {
-    weights: FxHashMap<u64, f32>,
+    weights: Weights,
     pub(crate) bias: f32,
 }
 
@@ -36,7 +36,7 @@ struct Row {
 impl Model {
     /// What a key adds, to be multiplied by the kind's weight and divided by the task's norm.
     pub(crate) fn weight(&self, key: u64) -> f32 {
-        self.weights.get(&key).copied().unwrap_or(0.0)
+        self.weights.get(key)
     }
 
     /// Learns to tell `own` from `rivals`.
@@ -99,12 +99,43 @@ impl Model {
                 }
             }
         }
-        let weights = keys
+        let kept = keys
             .iter()
             .zip(weights.iter().zip(&idf))
             .filter(|(_, (weight, _))| **weight != 0.0)
-            .map(|(key, (weight, idf))| (*key, weight * idf))
-            .collect();
-        Model { weights, bias }
+            .map(|(key, (weight, idf))| (*key, weight * idf));
+        Model { weights: Weights::new(kept.collect()), bias }
+    }
+}
+
+/// Weights by key, open addressing with linear probing: what a task asks for is mostly spread over more memory
+/// than a cache has, so each answer should lie in one line of it. Key 0 marks a free place; no feature has it.
+struct Weights {
+    places: Box<[(u64, f32)]>,
+    shift: u32,
+}
+
+impl Weights {
+    fn new(entries: Vec<(u64, f32)>) -> Self {
+        let size = (entries.len() * 3 / 2 + 2).next_power_of_two();
+        let mut out = Self { places: vec![(0, 0.0); size].into(), shift: 64 - size.trailing_zeros() };
+        for (key, weight) in entries {
+            let at = out.place(key);
+            out.places[at] = (key, weight);
+        }
+        out
+    }
+
+    /// Where a key is or would be. There is always a free place, so the search ends.
+    fn place(&self, key: u64) -> usize {
+        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+        while self.places[at].0 != key && self.places[at].0 != 0 {
+            at = (at + 1) & (self.places.len() - 1);
+        }
+        at
+    }
+
+    fn get(&self, key: u64) -> f32 {
+        self.places[self.place(key)].1
     }
 }

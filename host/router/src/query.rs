@@ -17,7 +17,7 @@ pub(crate) struct Query<'a> {
     /// The same, each once, in ascending order.
     sorted_stems: Vec<u64>,
     /// A bit for each of them, to see quickly that one is missing.
-    stem_bits: u64,
+    stem_bits: [u64; 16],
     /// The stems of words that are neither function words nor unknown numbers, each once.
     pub(crate) content: Vec<u64>,
     /// Every key that some agent has, each once, ascending, and who has it.
@@ -79,7 +79,11 @@ impl<'a> Query<'a> {
         let mut sorted_stems = stems.clone();
         sorted_stems.sort_unstable();
         sorted_stems.dedup();
-        let stem_bits = sorted_stems.iter().fold(0, |bits, key| bits | bit(*key));
+        let mut stem_bits = [0; 16];
+        for stem in &sorted_stems {
+            let (word, bit) = bit(*stem);
+            stem_bits[word] |= bit;
+        }
         // A number that nobody knows is a value to work with, not what the task is about.
         let says = |word: &&Word| {
             !word.function
@@ -114,10 +118,11 @@ impl<'a> Query<'a> {
 impl Query<'_> {
     /// Whether the task has a word with this stem.
     pub(crate) fn has(&self, stem: u64) -> bool {
-        self.stem_bits & bit(stem) != 0 && self.sorted_stems.binary_search(&stem).is_ok()
+        let (word, bit) = bit(stem);
+        self.stem_bits[word] & bit != 0 && self.sorted_stems.binary_search(&stem).is_ok()
     }
 }
 
-fn bit(key: u64) -> u64 {
-    1 << (key >> 58)
+fn bit(key: u64) -> (usize, u64) {
+    ((key >> 60) as usize, 1 << (key >> 54 & 63))
 }

@@ -110,12 +110,16 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     let held = query.held.iter().map(|(key, postings)| Worth::held(*key, postings, candidates));
     worths.extend(held.filter(|worth| worth.holders > 0));
     let norm = worths.iter().map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>().sqrt().max(1e-6);
-    let nobody = |key| Worth::held(key, &[], candidates);
-    let content: Vec<Worth<'_>> = query
-        .content
-        .iter()
-        .map(|key| find(&worths, *key).copied().unwrap_or_else(|| nobody(*key)))
-        .collect();
+    // Both ascend, so one walk finds them all.
+    let mut rest = worths.as_slice();
+    let mut worth_of = |key: u64| {
+        while rest.first().is_some_and(|worth| worth.key < key) {
+            rest = &rest[1..];
+        }
+        let found = rest.first().filter(|worth| worth.key == key).copied();
+        found.unwrap_or_else(|| Worth::held(key, &[], candidates))
+    };
+    let content: Vec<Worth<'_>> = query.content.iter().map(|key| worth_of(*key)).collect();
     let length = content.iter().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
 
     let mut sums = vec![Sum::default(); candidates.index.slots()];

@@ -21,6 +21,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threshold: 0.4, margin: 0.05, language: Language::English, alternatives: 5 }
+        Self { threshold: 0.45, margin: 0.05, language: Language::English, alternatives: 5 }
     }
 }

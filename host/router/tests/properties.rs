@@ -98,6 +98,42 @@ proptest! {
     }
 
     #[test]
+    fn many_changes_at_once_equal_the_same_ones_one_by_one(
+        agents in agents(), removed in prop::collection::vec(0usize..12, 0..6), more in agents(), task in text(10)
+    ) {
+        let changes: Vec<Change> = removed
+            .iter()
+            .map(|at| Change::Remove(format!("agent-{at}")))
+            .chain(more.into_iter().rev().enumerate().map(|(at, agent)| {
+                // Some of them take the place of one that left, some come under a new id.
+                if at % 2 == 0 { agent } else { Agent { id: format!("new-{at}"), ..agent } }
+            }).map(Change::Put))
+            .chain([Change::Remove("new-1".to_owned())])
+            .collect();
+        let first = Router::build(Settings::default(), agents.clone());
+        let at_once = first.apply(&changes);
+        let one_by_one = changes.iter().fold(first, |router, change| router.apply(std::slice::from_ref(change)));
+        let mut expected = agents;
+        for change in &changes {
+            match change {
+                Change::Put(agent) => {
+                    expected.retain(|other| other.id != agent.id);
+                    expected.push(agent.clone());
+                }
+                Change::Remove(id) => expected.retain(|other| other.id != *id),
+            }
+        }
+        let puts: Vec<Change> = expected.iter().cloned().map(Change::Put).collect();
+        let from_nothing = Router::build(Settings::default(), []).apply(&puts);
+        let built = Router::build(Settings::default(), expected);
+        let reasons = built.explain(&task, &built.all());
+        for router in [at_once, one_by_one, from_nothing] {
+            prop_assert_eq!(router.len(), built.len());
+            prop_assert_eq!(&router.explain(&task, &router.all()), &reasons);
+        }
+    }
+
+    #[test]
     fn agents_outside_the_candidates_have_no_influence(agents in agents(), hidden in agents(), task in text(10)) {
         let mut both = agents.clone();
         both.extend(hidden.into_iter().map(|agent| Agent { id: format!("hidden-{}", agent.id), ..agent }));

@@ -19,7 +19,8 @@ pub struct RouterConfig {
 
 /// The keys of `[router]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new("threshold", Kind::Fraction, "below this confidence no agent matches").default_in_words("`0.4`"),
+    Key::new("threshold", Kind::Fraction, "below this confidence no agent matches")
+        .default_in_words("`0.45`"),
     Key::new("margin", Kind::Fraction, "two agents whose confidence differs by less are ambiguous")
         .default_in_words("`0.05`"),
     Key::new("language", other("a language's code"), "the language whose words are stemmed")
