@@ -87,9 +87,12 @@ impl Meter {
         Ok(())
     }
 
-    fn grow(&mut self, bytes: u64) -> bool {
+    /// Whether a memory or table may grow from `current` to `desired` units of `unit` bytes. The
+    /// maximum is the smaller of the guest's own and the pool's.
+    fn growing(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit: u64) -> bool {
+        let bytes = (desired.saturating_sub(current) as u64).saturating_mul(unit);
         let wanted = self.memory.saturating_add(bytes);
-        let fits = wanted <= self.memory_limit;
+        let fits = maximum.is_none_or(|maximum| desired <= maximum) && wanted <= self.memory_limit;
         if fits {
             self.memory = wanted;
         } else {
@@ -107,12 +110,7 @@ impl wasmtime::ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // The smaller of the guest's own maximum and the pool's.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            self.memory_refused = true;
-            return Ok(false);
-        }
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+        Ok(self.growing(current, desired, maximum, 1))
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -126,11 +124,7 @@ impl wasmtime::ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            self.memory_refused = true;
-            return Ok(false);
-        }
-        Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT)))
+        Ok(self.growing(current, desired, maximum, TABLE_ELEMENT))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
