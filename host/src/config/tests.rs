@@ -127,7 +127,7 @@ fn documented_defaults_are_the_actual_ones() {
         }
     }
     assert!(written >= 38, "{written}: {text}");
-    assert_eq!(read(&text).unwrap_or_else(|problems| panic!("{problems}")), read("").expect("valid"));
+    assert_eq!(read(&text).map_err(|problems| problems.to_string()), Ok(read("").expect("valid")));
 }
 
 /// A wrong value for any listed key is found, at that key: so every listed key is read.
