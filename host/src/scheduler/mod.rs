@@ -26,6 +26,9 @@ use gate::{Gate, Permit, Refused, Room};
 pub use stats::AgentLoad;
 use stats::Stats;
 
+/// The least confidence with which an agent is named at all.
+const LEAST_CONFIDENCE: f64 = 0.01;
+
 /// Runs tasks. A handle, cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler {
@@ -183,7 +186,9 @@ impl Scheduler {
                 matched_keywords: choice.matched_keywords,
             })
         };
-        let ranked = decision.ranked.into_iter().filter_map(named).collect();
+        // Who stands no chance is no alternative.
+        let ranked = decision.ranked.into_iter().filter(|choice| choice.confidence >= LEAST_CONFIDENCE);
+        let ranked = ranked.filter_map(named).collect();
         Routing { verdict: decision.verdict, ranked, explanation }
     }
 
