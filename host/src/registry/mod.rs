@@ -7,6 +7,9 @@
 mod agent;
 mod load;
 mod snapshot;
+#[cfg_attr(not(test), expect(dead_code, reason = "`load` reads components through it"))]
+mod stable;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -21,6 +24,7 @@ use tokio::sync::mpsc;
 pub use agent::{AgentVersion, Card};
 pub use load::LoadFailure;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
+pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
 use crate::config::AgentConfig;
 use crate::domain::{AgentId, AgentScope, Clock};

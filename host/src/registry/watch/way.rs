@@ -1,0 +1,116 @@
+//! The way to a path, with every link on it: which names in which folders decide what it leads to.
+//!
+//! Pure but for looking at the file system; holds nothing.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// Links on one way at the most, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// The names that a path is resolved through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Each name that was looked up, by its real path; so each one's parent is a real folder.
+    pub(super) names: BTreeSet<PathBuf>,
+    /// Those folders that hold a link or the end of the way: without them nothing is noticed.
+    pub(super) holders: BTreeSet<PathBuf>,
+    /// Where it ends: what is there, or the first name that is missing.
+    pub(super) end: PathBuf,
+}
+
+impl Way {
+    /// Follows `path`, which is absolute, as far as it goes.
+    pub(super) fn to(path: &Path) -> Self {
+        let mut at = PathBuf::from("/");
+        let mut way = Self { end: at.clone(), ..Self::default() };
+        let mut left: Vec<OsString> = Vec::new();
+        push(&mut left, &mut at, path);
+        let mut links = 0;
+        while let Some(name) = left.pop() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(name);
+            way.names.insert(next.clone());
+            way.end.clone_from(&next);
+            // It may vanish, or be out of reach: then the way ends here, for now.
+            let kind = fs::symlink_metadata(&next).map(|metadata| metadata.file_type());
+            match kind {
+                Ok(kind) if kind.is_symlink() => {
+                    way.holders.insert(at.clone());
+                    links += 1;
+                    match fs::read_link(&next) {
+                        Ok(target) if links <= MAX_LINKS => push(&mut left, &mut at, &target),
+                        _ => break,
+                    }
+                }
+                Ok(kind) if kind.is_dir() && !left.is_empty() => at = next,
+                _ => {
+                    way.holders.insert(at.clone());
+                    break;
+                }
+            }
+        }
+        way
+    }
+
+    /// The folders in which those names are.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.names.iter().filter_map(|name| name.parent())
+    }
+}
+
+/// Puts a path before what is left to walk.
+fn push(left: &mut Vec<OsString>, at: &mut PathBuf, path: &Path) {
+    if path.is_absolute() {
+        *at = PathBuf::from("/");
+    }
+    for part in path.components().rev() {
+        match part {
+            Component::Normal(name) => left.push(name.to_owned()),
+            Component::ParentDir => left.push("..".into()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_name_and_link_on_the_way_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a real path");
+        fs::create_dir_all(root.join("real/deep")).expect("folders");
+        fs::write(root.join("real/deep/a.wasm"), "").expect("a file");
+        symlink("real/deep", root.join("current")).expect("a link");
+        symlink("../current/a.wasm", root.join("real/a.wasm")).expect("a link");
+        let way = Way::to(&root.join("real/a.wasm"));
+        assert_eq!(way.end, root.join("real/deep/a.wasm"));
+        for name in ["real", "real/a.wasm", "current", "real/deep", "real/deep/a.wasm"] {
+            assert!(way.names.contains(&root.join(name)), "{name}: {way:?}");
+        }
+        assert_eq!(way.holders, ["", "real", "real/deep"].map(|name| root.join(name)).into());
+        assert!(way.folders().any(|folder| folder == Path::new("/")), "{way:?}");
+    }
+
+    #[test]
+    fn a_way_that_ends_early_ends_at_the_missing_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a real path");
+        let way = Way::to(&root.join("not/there/a.wasm"));
+        assert_eq!((way.end, way.holders), (root.join("not"), [root.clone()].into()));
+        symlink("b", root.join("a")).expect("a link");
+        symlink("a", root.join("b")).expect("a link");
+        assert!(Way::to(&root.join("a/x")).names.contains(&root.join("b")), "a loop ends");
+        fs::write(root.join("file"), "").expect("a file");
+        assert_eq!(Way::to(&root.join("file/x")).end, root.join("file"));
+    }
+}
