@@ -276,9 +276,12 @@ impl Worker {
     }
 
     fn disarm(&mut self, folder: &Path) {
-        self.armed.remove(folder);
         // The library has let go of folders that vanished.
         let _ = self.watcher.unwatch(folder);
+        if let Some(identity) = self.armed.remove(folder) {
+            // A folder that is mounted under two names has one watch: it ended for both.
+            self.armed.retain(|_, other| *other != identity);
+        }
     }
 
     /// What is due now.

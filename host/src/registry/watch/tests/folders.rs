@@ -167,6 +167,57 @@ fn a_folder_that_vanished_without_an_event_is_watched_again() {
     bench.expect_content(&file, b"newer");
 }
 
+/// A file system that is gone when the value is.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where whoever runs the tests may not mount.
+    fn at(folder: PathBuf, arguments: &[&str]) -> Option<Self> {
+        let mounted = std::process::Command::new("mount").args(arguments).arg(&folder).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_file_system_that_is_mounted_and_unmounted_is_noticed() {
+    let looking = Timing { look: Some(Duration::from_millis(50)), ..EVENTS };
+    let mut bench = Bench::new(looking);
+    fs::create_dir(bench.at("mount")).expect("a folder");
+    fs::write(bench.at("mount/a.wasm"), "below").expect("a file");
+    let [file] = bench.files(["mount/a.wasm"]);
+    let Some(mounted) = Mounted::at(bench.at("mount"), &["-t", "tmpfs", "none"]) else { return };
+    fs::write(&file, "mounted").expect("a file");
+    bench.expect_content(&file, b"mounted");
+    bench.settle();
+    drop(mounted);
+    bench.expect_content(&file, b"below");
+    fs::write(&file, "below, changed").expect("a file");
+    bench.expect_content(&file, b"below, changed");
+}
+
+#[test]
+fn a_folder_with_two_names_is_noticed_under_both() {
+    let looking = Timing { look: Some(Duration::from_millis(50)), ..EVENTS };
+    let mut bench = Bench::new(looking);
+    for folder in ["real", "bound"] {
+        fs::create_dir(bench.at(folder)).expect("a folder");
+    }
+    let real = bench.at("real").display().to_string();
+    let Some(_bound) = Mounted::at(bench.at("bound"), &["--bind", &real]) else { return };
+    let [one, other] = bench.files(["real/a.wasm", "bound/a.wasm"]);
+    for turn in ["first", "second"] {
+        fs::write(&one, turn).expect("a file");
+        bench.expect([&one, &other]);
+        bench.settle();
+    }
+}
+
 /// Passes on only what happened to files: nothing tells that a folder was replaced.
 fn deaf_to_folders(inbox: Inbox) -> impl EventHandler {
     move |event: notify::Result<Event>| {
