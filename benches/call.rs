@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use stockade::app::Host;
+use stockade::app::{Host, Purpose};
 use stockade::config::{self, NoEnvironment};
 use stockade::domain::{CapabilityScope, Principal, RequestId, Task, TaskText};
 use stockade::engine::{Invocation, Spent};
@@ -25,7 +25,7 @@ fn calls(criterion: &mut Criterion) {
     let mut config = config::parse(AGENTS, "agents.toml", &root, &NoEnvironment).expect("settings");
     config.server.data_dir = data;
     let host = runtime.block_on(async {
-        let host = Host::new(config).expect("a host");
+        let host = Host::new(config, Purpose::Ask).expect("a host");
         host.load_all().await;
         host
     });

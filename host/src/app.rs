@@ -1,7 +1,9 @@
 //! The composition root: the only file that knows every room.
 
+mod live;
+
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +13,10 @@ use tokio::net::TcpListener;
 use crate::api::{self, Api, Ended, Handles};
 use crate::auth::{self, AdminKey, Authenticator, Secret};
 use crate::capabilities::Services;
-use crate::config::{AgentConfig, AuthConfig, Config, RouterConfig};
+use crate::config::{self, AuthConfig, Config, RouterConfig};
 use crate::domain::{AgentId, AgentScope, Clock, RequestId, SystemClock};
 use crate::engine::{Engine, EngineError};
-use crate::registry::Registry;
+use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::Scheduler;
 use crate::shutdown::{self, Shutdown};
 
@@ -56,9 +58,24 @@ pub enum StartError {
     /// No key can be made.
     #[error(transparent)]
     Random(#[from] auth::RandomError),
+    /// What the registry remembers cannot be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Files cannot be watched.
+    #[error("{0}; or set `watch = false` in [reload]")]
+    Watch(#[from] WatchError),
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
     Signals(std::io::Error),
+}
+
+/// What a host is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// One command: it loads agents.toml's agents, remembers nothing and changes nothing.
+    Ask,
+    /// To serve: it remembers what serves, and is the data folder's only one.
+    Serve,
 }
 
 /// A host without its HTTP side: agents and what runs them.
@@ -69,41 +86,49 @@ pub struct Host {
     pub scheduler: Scheduler,
     /// What compiles and sandboxes them.
     pub engine: Arc<Engine>,
-    config: Config,
+    config: Arc<ArcSwap<Config>>,
 }
 
 impl Host {
     /// Puts the rooms together. No agent is loaded yet.
     ///
     /// # Errors
-    /// If the engine or the data folder cannot be had.
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    /// If the engine, the data folder or what is remembered in it cannot be had.
+    pub fn new(config: Config, purpose: Purpose) -> Result<Self, StartError> {
         let data_dir = config.server.data_dir.as_path();
         make_private(data_dir)?;
+        let store = match purpose {
+            Purpose::Ask => None,
+            Purpose::Serve => Some(Store::open(data_dir)?),
+        };
         let services = Arc::new(Services::default());
         let runtime = tokio::runtime::Handle::current();
         let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), services, runtime)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let router = router_settings(&config.router);
-        // What each key may call is worked out before its first task.
-        let keys = config.auth.keys.iter().map(|key| key.scope.clone());
-        let scopes = keys.chain([AgentScope::all()]);
-        let registry = Registry::new(engine.clone(), router, clock, scopes, config.agents.values());
+        let settings = registry::Settings {
+            router: router_settings(&config.router),
+            reload: config.reload.clone(),
+            scopes: scopes(&config),
+        };
+        let agents: Vec<_> = config.agents.values().cloned().map(Arc::new).collect();
+        let register = |id: &AgentId, text: &str| live::registered(&config, id, text);
+        let registry = Registry::new(engine.clone(), settings, clock, store, agents, register)?;
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
-        Ok(Self { registry, scheduler, engine, config })
+        Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
-    /// The settings that it was made from.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The settings that hold now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
-    /// Loads every agent of agents.toml.
+    /// Loads every agent.
     pub async fn load_all(&self) {
         let began = Instant::now();
-        self.registry.load(self.config.agents.values().cloned().map(Arc::new)).await;
-        let agents = self.config.agents.len();
-        let failed = self.registry.snapshot().agents().filter(|entry| entry.version.is_none()).count();
+        self.registry.load_all().await;
+        let snapshot = self.registry.snapshot();
+        let agents = snapshot.agents().len();
+        let failed = snapshot.agents().filter(|entry| entry.version.is_none()).count();
         tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
     }
 
@@ -122,21 +147,27 @@ impl Host {
         Api::new(Handles {
             registry: self.registry.clone(),
             scheduler: self.scheduler.clone(),
+            config: self.config.clone(),
             authenticator: Arc::new(ArcSwap::from_pointee(authenticator)),
-            server: Arc::new(ArcSwap::from_pointee(self.config.server.clone())),
+            server: Arc::new(ArcSwap::from_pointee(self.config.load().server.clone())),
             request_ids: random_request_ids(),
             shutdown,
             started: Instant::now(),
         })
     }
 
-    /// Loads one agent of agents.toml. `false` if it has none of this id.
+    /// Loads one agent. `false` if there is none of this id.
     pub async fn load_one(&self, id: &AgentId) -> bool {
-        let config: Option<AgentConfig> = self.config.agents.get(id).cloned();
+        let config = self.registry.snapshot().agent(id.as_str()).map(|entry| entry.config.clone());
         let known = config.is_some();
-        self.registry.load(config.map(Arc::new)).await;
+        self.registry.load(config).await;
         known
     }
+}
+
+/// What each key may call: worked out before its first task.
+fn scopes(config: &Config) -> Vec<AgentScope> {
+    config.auth.keys.iter().map(|key| key.scope.clone()).chain([AgentScope::all()]).collect()
 }
 
 /// `[router]` as the router takes it.
@@ -149,9 +180,30 @@ pub fn router_settings(config: &RouterConfig) -> stockade_router::Settings {
     }
 }
 
+/// Where settings come from, so that they can be read again.
+pub struct SettingsFile {
+    /// agents.toml.
+    pub path: PathBuf,
+    /// What the command line says otherwise.
+    pub adjust: Box<dyn Fn(&mut Config) + Send + Sync>,
+}
+
+impl SettingsFile {
+    /// What the file, the environment and the command line say now.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(&self) -> Result<Config, config::LoadError> {
+        let mut config = config::load(&self.path, &config::ProcessEnvironment)?;
+        (self.adjust)(&mut config);
+        Ok(config)
+    }
+}
+
 /// A host that listens.
 pub struct Server {
     host: Host,
+    file: SettingsFile,
     listener: TcpListener,
     api: Api,
     shutdown: Shutdown,
@@ -163,29 +215,20 @@ pub struct Server {
 
 impl Server {
     /// Binds the address and puts the rooms together; no agent is loaded and nothing answered
-    /// before [`Server::run`].
+    /// before [`Server::run`]. `config` is what `file` says.
     ///
     /// # Errors
     /// [`StartError`] says what to change.
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
+    pub async fn bind(config: Config, file: SettingsFile) -> Result<Self, StartError> {
         let listen = config.server.listen;
         make_private(&config.server.data_dir)?;
-        let startup = auth::startup(listen, &config.auth)?;
-        for warning in &startup.warnings {
-            tracing::warn!("{warning}");
-        }
-        let admin_key = match startup.needs_admin_key {
-            true => Some(auth::load_or_create(&config.server.data_dir)?),
-            false => None,
-        };
-        let secret = admin_key.as_ref().map(|key| &key.secret);
-        let authenticator = Authenticator::new(&config.auth, secret);
+        let (authenticator, admin_key) = authenticator(&config)?;
         let bound = TcpListener::bind(listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|reason| StartError::Listen { listen, reason })?;
-        let host = Host::new(config)?;
+        let host = Host::new(config, Purpose::Serve)?;
         let shutdown = Shutdown::new();
         let api = host.api(authenticator, shutdown.clone());
-        Ok(Self { host, listener, api, shutdown, address, admin_key })
+        Ok(Self { host, file, listener, api, shutdown, address, admin_key })
     }
 
     /// What ends [`Server::run`].
@@ -194,14 +237,20 @@ impl Server {
     }
 
     /// Serves until a signal, or [`Server::shutdown`]. Requests are answered from the first
-    /// moment; `/readyz` says when every agent is loaded.
+    /// moment; `/readyz` says when every agent is loaded. Files are watched before they are first
+    /// read, so that no change is missed.
     ///
     /// # Errors
-    /// If signals cannot be caught.
+    /// If signals cannot be caught, or files not be watched.
     pub async fn run(self) -> Result<Ended, StartError> {
         let signals = shutdown::on_signals(self.shutdown.clone()).map_err(StartError::Signals)?;
         let signals = tokio::spawn(signals);
         let host = Arc::new(self.host);
+        let live = live::Live::new(host.clone(), self.file, &self.api);
+        let following = match host.config().reload.watch {
+            true => Some(tokio::spawn(live.follow()?)),
+            false => None,
+        };
         let loading = tokio::spawn({
             let host = host.clone();
             async move { host.load_all().await }
@@ -209,10 +258,27 @@ impl Server {
         let ended = api::serve(self.listener, &self.api).await;
         loading.abort();
         signals.abort();
+        if let Some(following) = following {
+            following.abort();
+        }
         host.scheduler.drain();
         settle(&host).await;
         Ok(ended)
     }
+}
+
+/// Who is let in under `config`, with the host's own key where there is no other.
+fn authenticator(config: &Config) -> Result<(Authenticator, Option<AdminKey>), StartError> {
+    let startup = auth::startup(config.server.listen, &config.auth)?;
+    for warning in &startup.warnings {
+        tracing::warn!("{warning}");
+    }
+    let admin_key = match startup.needs_admin_key {
+        true => Some(auth::load_or_create(&config.server.data_dir)?),
+        false => None,
+    };
+    let secret = admin_key.as_ref().map(|key| &key.secret);
+    Ok((Authenticator::new(&config.auth, secret), admin_key))
 }
 
 /// Gives guests that nobody waits for a moment to be dropped.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{Uri, header};
+use http::{StatusCode, Uri, header};
 use serde::Serialize;
 
 use super::call;
@@ -19,7 +19,7 @@ use super::page::{self, Page};
 use super::{Api, answer};
 use crate::config::Limits;
 use crate::domain::{AgentId, AgentStatus, Denial, Digest, Failure};
-use crate::registry::AgentEntry;
+use crate::registry::{AgentEntry, Blocked, LoadReport, Pending, Release};
 use crate::scheduler::AgentLoad;
 
 /// An agent in the list.
@@ -52,7 +52,7 @@ impl<'a> From<&'a AgentEntry> for ListedAgent<'a> {
             id: &entry.id,
             name: &card.name,
             description: &card.description,
-            status: entry.status,
+            status: entry.status(),
             category: &card.category,
             triggers: &card.triggers,
             model: card.model.as_deref(),
@@ -76,6 +76,8 @@ struct AgentInFull<'a> {
     context_schema: Option<&'a serde_json::Value>,
     /// The operator's words for it.
     tags: &'a [String],
+    /// Whether it was registered while the host ran, and is not of agents.toml.
+    registered: bool,
     /// Grows with each version that goes live.
     generation: Option<u64>,
     /// The SHA-256 of the component that serves.
@@ -94,10 +96,68 @@ struct AgentInFull<'a> {
     /// Capabilities that it was refused since the host started, with what would allow them.
     denials: &'a [Denial],
     /// How the last attempt to load it ended; `null` while the first is under way.
-    last_reload: Option<Reload<'a>>,
+    last_reload: Option<Reload>,
+    /// The version that waits for the operator; `null` if none does.
+    pending: Option<PendingShown<'a>>,
+    /// What served before and can be gone back to, the latest first.
+    previous: Vec<ReleaseShown<'a>>,
+    /// Code that was taken back and is not tried again by itself, the latest first.
+    blocked: &'a [Blocked],
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
+}
+
+/// A version that waits for the operator.
+#[derive(Serialize)]
+struct PendingShown<'a> {
+    /// The SHA-256 of its component.
+    digest: Digest,
+    /// The gated capabilities that it imports and is not granted.
+    wants: &'a [String],
+    /// Since when it waits.
+    #[serde(serialize_with = "answer::time")]
+    since: SystemTime,
+    /// What lets it in.
+    remedy: String,
+}
+
+impl<'a> PendingShown<'a> {
+    fn of(entry: &'a AgentEntry) -> Option<Self> {
+        let Pending { digest, wants, since } = entry.record.pending.as_ref()?;
+        let grants: Vec<String> = wants.iter().map(|name| format!("{name} = true")).collect();
+        let remedy = format!(
+            "`stockade approve {id}`, or in agents.toml `[agents.{id}.grants]` with `{grants}`",
+            id = entry.id,
+            grants = grants.join("`, `")
+        );
+        Some(Self { digest: *digest, wants, since: *since, remedy })
+    }
+}
+
+/// A version that served before.
+#[derive(Serialize)]
+struct ReleaseShown<'a> {
+    /// The version that it stated.
+    version: &'a str,
+    /// Its generation.
+    generation: u64,
+    /// The SHA-256 of its component.
+    digest: Digest,
+    /// When it went live.
+    #[serde(serialize_with = "answer::time")]
+    loaded_at: SystemTime,
+}
+
+impl<'a> From<&'a Release> for ReleaseShown<'a> {
+    fn from(release: &'a Release) -> Self {
+        Self {
+            version: &release.version,
+            generation: release.generation,
+            digest: release.digest,
+            loaded_at: release.since,
+        }
+    }
 }
 
 /// What one call may spend.
@@ -139,24 +199,35 @@ impl From<&Limits> for LimitsShown {
 
 /// How the last attempt to load an agent ended.
 #[derive(Serialize)]
-struct Reload<'a> {
+struct Reload {
     /// When.
     #[serde(serialize_with = "answer::time")]
     at: SystemTime,
     /// Whether that version serves now.
     ok: bool,
     /// What failed, where, and the remedy; `null` if nothing did.
-    error: Option<&'a str>,
+    error: Option<String>,
+    /// Since when loads have failed; `null` if the last one did not.
+    #[serde(serialize_with = "maybe_time")]
+    failing_since: Option<SystemTime>,
+    /// The SHA-256 of the component that it was about; `null` where that could not be read.
+    digest: Option<Digest>,
+    /// From the news of the change to its end, in milliseconds.
+    duration_ms: f64,
 }
 
-impl<'a> Reload<'a> {
+impl Reload {
     /// `None` while the agent is loading: nothing has ended yet.
-    fn of(entry: &'a AgentEntry) -> Option<Self> {
-        if entry.status == AgentStatus::Loading {
-            return None;
-        }
-        let error = entry.last_load.outcome.as_ref().err().map(String::as_str);
-        Some(Self { at: entry.last_load.at, ok: error.is_none(), error })
+    fn of(entry: &AgentEntry) -> Option<Self> {
+        let LoadReport { at, took, digest, failure, failing_since } = entry.last_load.as_ref()?;
+        Some(Self {
+            at: *at,
+            ok: failure.is_none(),
+            error: failure.as_ref().map(ToString::to_string),
+            failing_since: *failing_since,
+            digest: *digest,
+            duration_ms: answer::millis(*took),
+        })
     }
 }
 
@@ -176,7 +247,9 @@ struct StatusShown<'a> {
     /// The SHA-256 of the component that serves.
     digest: Option<Digest>,
     /// How its last load went; `null` while the first is under way.
-    last_reload: Option<Reload<'a>>,
+    last_reload: Option<Reload>,
+    /// The version that waits for the operator; `null` if none does.
+    pending: Option<PendingShown<'a>>,
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
@@ -230,11 +303,12 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> 
             .map(|(entry, load)| StatusShown {
                 id: &entry.id,
                 name: &entry.card.name,
-                status: entry.status,
+                status: entry.status(),
                 version: &entry.card.version,
                 generation: entry.version.as_ref().map(|version| version.generation),
                 digest: entry.version.as_ref().map(|version| version.digest),
                 last_reload: Reload::of(entry),
+                pending: PendingShown::of(entry),
                 load: LoadShown::from(load),
                 last_heartbeat: None,
             })
@@ -282,14 +356,20 @@ pub(super) async fn one(
     let Some(entry) = entry else {
         return Err(ApiError::call(Failure::AgentNotFound(id.to_string()), Some(&id)));
     };
-    let load = api.scheduler.load_of(&id);
+    in_full(&api, StatusCode::OK, entry)
+}
+
+/// Answers with one agent in full.
+pub(super) fn in_full(api: &Api, status: StatusCode, entry: &AgentEntry) -> Result<Response, ApiError> {
+    let load = api.scheduler.load_of(&entry.id);
     let version = entry.version.as_deref();
-    answer::ok(&AgentInFull {
-        listed: ListedAgent::from(&**entry),
+    let page = AgentInFull {
+        listed: ListedAgent::from(entry),
         examples: &entry.card.examples,
         default_query: entry.card.default_query.as_deref(),
         context_schema: entry.card.context_schema.as_ref(),
-        tags: &entry.tags,
+        tags: &entry.config.tags,
+        registered: entry.is_registered(),
         generation: version.map(|version| version.generation),
         digest: version.map(|version| version.digest),
         loaded_at: version.map(|version| version.loaded_at),
@@ -299,8 +379,12 @@ pub(super) async fn one(
         exports_health: version.map(|version| version.component.exports_health()),
         denials: &load.denials,
         last_reload: Reload::of(entry),
+        pending: PendingShown::of(entry),
+        previous: entry.record.previous.iter().map(ReleaseShown::from).collect(),
+        blocked: &entry.record.blocked,
         load: LoadShown::from(&load),
-    })
+    };
+    answer::json(status, &page)
 }
 
 fn maybe_time<S: serde::Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {

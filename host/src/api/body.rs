@@ -25,13 +25,16 @@ pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError>
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let (limit, time) = {
-        let server = api.server.load();
-        (server.max_body, server.body_timeout)
-    };
     if !is_json(&parts.headers) {
-        return Err(ApiError::UnsupportedMediaType);
+        return Err(ApiError::UnsupportedMediaType("JSON: send it with `Content-Type: application/json`"));
     }
+    let limit = api.server.load().max_body;
+    read_up_to(api, body, limit).await
+}
+
+/// Reads a whole body of at most `limit` bytes, in the time that bodies have.
+pub(super) async fn read_up_to(api: &Api, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    let time = api.server.load().body_timeout;
     // What the head announces is refused before any of it is read.
     if body.size_hint().lower() > limit {
         return Err(ApiError::BodyTooLarge { limit });
@@ -73,7 +76,7 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
 }
 
 /// JSON by its own word, or without a word; in UTF-8 and not compressed.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|how| how != "identity") {
         return false;
     }

@@ -61,6 +61,14 @@ pub(super) enum ApiError {
     /// No key, or none that is known.
     #[error("a valid key is required: send it as `Authorization: Bearer KEY`")]
     Unauthorized,
+    /// What is asked does not go with what there is.
+    #[error("{message}")]
+    Conflict {
+        /// What stands in the way, and what to do.
+        message: String,
+        /// The agent that it is about.
+        agent: Box<str>,
+    },
     /// A caller without a key, from where those are not let in.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -80,8 +88,8 @@ pub(super) enum ApiError {
         limit: u64,
     },
     /// A body that says it is not JSON.
-    #[error("the body must be JSON: send it with `Content-Type: application/json`")]
-    UnsupportedMediaType,
+    #[error("the body must be {0}")]
+    UnsupportedMediaType(&'static str),
     /// Something of ours broke.
     #[error("the host failed to answer; its log says why under the request's id")]
     Internal {
@@ -131,13 +139,16 @@ impl ApiError {
             Self::BatchFull { .. } => plain(StatusCode::BAD_GATEWAY, "output_too_large"),
             Self::MalformedJson(_) => plain(StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidRequest { .. } => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
+            Self::Conflict { .. } => plain(StatusCode::CONFLICT, "conflict"),
             Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Forbidden(_) => plain(StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound => plain(StatusCode::NOT_FOUND, "not_found"),
             Self::NoAgentMatched => plain(StatusCode::NOT_FOUND, "no_agent_matched"),
             Self::MethodNotAllowed => plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooLarge { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::UnsupportedMediaType => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::UnsupportedMediaType(_) => {
+                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
             Self::Internal { .. } => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -151,7 +162,7 @@ impl ApiError {
     pub(super) fn agent(&self) -> Option<&str> {
         match self {
             Self::Call { agent, .. } => agent.as_deref(),
-            Self::BatchFull { agent, .. } => Some(agent),
+            Self::BatchFull { agent, .. } | Self::Conflict { agent, .. } => Some(agent),
             Self::MalformedJson(_)
             | Self::InvalidRequest { .. }
             | Self::Unauthorized
@@ -160,7 +171,7 @@ impl ApiError {
             | Self::NoAgentMatched
             | Self::MethodNotAllowed
             | Self::BodyTooLarge { .. }
-            | Self::UnsupportedMediaType
+            | Self::UnsupportedMediaType(_)
             | Self::Internal { .. } => None,
         }
     }
@@ -174,6 +185,7 @@ impl ApiError {
                 (internal != failure.to_string()).then_some(internal)
             }
             Self::BatchFull { .. }
+            | Self::Conflict { .. }
             | Self::MalformedJson(_)
             | Self::InvalidRequest { .. }
             | Self::Unauthorized
@@ -182,7 +194,7 @@ impl ApiError {
             | Self::NoAgentMatched
             | Self::MethodNotAllowed
             | Self::BodyTooLarge { .. }
-            | Self::UnsupportedMediaType => None,
+            | Self::UnsupportedMediaType(_) => None,
         }
     }
 

@@ -22,6 +22,7 @@ mod front;
 mod health;
 mod origins;
 mod page;
+mod register;
 mod route;
 mod serve;
 mod smart;
@@ -33,10 +34,10 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::auth::Authenticator;
-use crate::config::ServerConfig;
+use crate::config::{Config, ServerConfig};
 use crate::domain::RequestId;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -53,6 +54,8 @@ pub struct Handles {
     pub registry: Registry,
     /// What runs them.
     pub scheduler: Scheduler,
+    /// The settings that hold now.
+    pub config: Arc<ArcSwap<Config>>,
     /// Who may call; swapped when keys change.
     pub authenticator: Arc<ArcSwap<Authenticator>>,
     /// `[server]`; swapped when it changes. Body, JSON, batch and origin settings are read at each
@@ -97,6 +100,11 @@ pub fn router(api: Api) -> Router {
         .route("/orchestrator/agents", get(agents::list))
         .route("/orchestrator/agents/{id}", get(agents::one))
         .route("/orchestrator/stats", get(stats::stats))
+        .route("/api/agents", post(register::register))
+        .route("/api/agents/generate", post(register::generate))
+        .route("/api/agents/{id}", put(register::replace).delete(register::remove))
+        .route("/api/agents/{id}/approve", post(register::approve))
+        .route("/api/agents/{id}/rollback", post(register::roll_back))
         .route("/api/agents/{id}/execute", post(execute::execute_agent))
         .route("/api/agents/status", get(agents::status))
         .route("/agents/status", get(agents::status))
@@ -105,6 +113,8 @@ pub fn router(api: Api) -> Router {
         .route("/health", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/readiness", get(health::ready))
+        // Bodies have limits of their own, `[server] max_body` and `[engine] max_component_size`.
+        .layer(axum::extract::DefaultBodyLimit::disable())
         .fallback(front::not_found)
         .method_not_allowed_fallback(front::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(api.clone(), front::front))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, Output};
 use super::{Exit, Global, runtime};
-use crate::app::Host;
+use crate::app::{Host, Purpose};
 use crate::config::{self, NoEnvironment};
 use crate::registry::AgentVersion;
 
@@ -64,15 +64,15 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
             return Ok(Report { text: error.to_string(), json, problems: 1 });
         }
     };
-    let host = Host::new(config)?;
+    let host = Host::new(config, Purpose::Ask)?;
     host.load_all().await;
     let snapshot = host.registry.snapshot();
     let mut text = format!("{name}: {} agents", snapshot.agents().len());
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     for entry in snapshot.agents() {
-        if let Err(reason) = &entry.last_load.outcome {
-            problems.push(json!({ "agent": entry.id, "message": reason }));
+        if let Some(reason) = entry.last_load.as_ref().and_then(|report| report.failure.as_ref()) {
+            problems.push(json!({ "agent": entry.id, "message": reason.to_string() }));
         }
         let capabilities = entry.version.iter().flat_map(|version| &version.capabilities);
         for (capability, granted) in capabilities {
@@ -120,14 +120,15 @@ async fn check_component(file: &Path) -> anyhow::Result<Report> {
     for agent in config.agents.values_mut() {
         agent.limits.memory = config.engine.max_memory;
     }
-    let host = Host::new(config)?;
+    let host = Host::new(config, Purpose::Ask)?;
     host.load_all().await;
     let snapshot = host.registry.snapshot();
     let entry = snapshot.agents().next().context("the component was not loaded")?;
-    Ok(match (&entry.version, &entry.last_load.outcome) {
+    let failure = entry.last_load.as_ref().and_then(|report| report.failure.as_ref());
+    Ok(match (&entry.version, failure) {
         (Some(version), _) => accepted(file, version),
-        (None, Err(reason)) => refused(file, reason),
-        (None, Ok(())) => refused(file, "the check was interrupted"),
+        (None, Some(reason)) => refused(file, &reason.to_string()),
+        (None, None) => refused(file, "the check was interrupted"),
     })
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower_service::Service;
 
 use super::{Exit, Global, runtime};
-use crate::app::Host;
+use crate::app::{Host, Purpose};
 use crate::domain::AgentId;
 
 /// Which host a command asks.
@@ -117,7 +117,7 @@ fn local(
     };
     let runtime = runtime()?;
     let answer = runtime.block_on(async {
-        let host = Host::new(config)?;
+        let host = Host::new(config, Purpose::Ask)?;
         match needs {
             Needs::All => host.load_all().await,
             // An id that is none, or names nothing, gets the interface's own answer.

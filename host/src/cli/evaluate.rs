@@ -10,7 +10,7 @@ use stockade_router::{Agent, Settings};
 
 use super::output::{self, Output};
 use super::{Exit, Global, runtime};
-use crate::app::{Host, router_settings};
+use crate::app::{Host, Purpose, router_settings};
 
 /// The most confusions that are shown to people.
 const CONFUSIONS: usize = 10;
@@ -79,7 +79,7 @@ fn fleet(global: &Global, args: &EvaluateArgs) -> anyhow::Result<Result<(Setting
     };
     let settings = router_settings(&config.router);
     let agents = runtime()?.block_on(async {
-        let host = Host::new(config)?;
+        let host = Host::new(config, Purpose::Ask)?;
         host.load_all().await;
         let snapshot = host.registry.snapshot();
         let serving = snapshot.agents().filter(|entry| entry.version.is_some());

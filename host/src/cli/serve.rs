@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{self, Output};
 use super::{Exit, Global, build, runtime};
 use crate::api::Ended;
-use crate::app::Server;
+use crate::app::{Server, SettingsFile};
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
@@ -38,16 +38,22 @@ pub(super) struct DevArgs {
 
 /// Serves.
 pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
+    let adjust = move |config: &mut Config| args.apply(config);
+    run_host(global, SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) })
+}
+
+/// Serves what `file` says, until a signal.
+fn run_host(global: &Global, file: SettingsFile) -> anyhow::Result<Exit> {
     let mut config = match global.load()? {
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    args.apply(&mut config);
+    (file.adjust)(&mut config);
     let level = if global.verbose { tracing::Level::DEBUG } else { config.server.log_level };
     let format = if global.json { LogFormat::Json } else { config.server.log_format };
     let _logging = telemetry::init(format, level)?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(run(global, config));
+    let ended = runtime.block_on(run(global, config, file));
     // What still compiles is not waited for.
     runtime.shutdown_background();
     ended
@@ -67,24 +73,29 @@ pub(super) fn dev(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
     if !projects.is_empty() && build::build(&projects, Output::Text)?.is_none() {
         return Ok(Exit::Failed);
     }
-    serve(global, args.serve)
+    let adjust = move |config: &mut Config| {
+        args.serve.apply(config);
+        // The author wants to see the failure.
+        config.reload.rollback = false;
+    };
+    run_host(global, SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) })
 }
 
 impl ServeArgs {
-    fn apply(self, config: &mut Config) {
+    fn apply(&self, config: &mut Config) {
         if let Some(listen) = self.listen {
             config.server.listen = listen;
         }
-        if let Some(data_dir) = self.data_dir {
-            config.server.data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        if let Some(data_dir) = &self.data_dir {
+            config.server.data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
         }
         config.auth.anonymous |= self.allow_anonymous;
     }
 }
 
-async fn run(global: &Global, config: Config) -> anyhow::Result<Exit> {
+async fn run(global: &Global, config: Config, file: SettingsFile) -> anyhow::Result<Exit> {
     let anonymous = config.auth.anonymous;
-    let server = Server::bind(config).await?;
+    let server = Server::bind(config, file).await?;
     let url = format!("http://{}", server.address);
     if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
         output::note(&format!(

@@ -12,7 +12,7 @@ use super::key::{Key, Kind, count_otherwise, other};
 use super::report::Report;
 use super::section::{Section, join, shorten};
 use super::{EngineConfig, Limits, limits, server};
-use crate::domain::{AgentId, InvalidId, MAX_TASK_CHARS};
+use crate::domain::{AgentId, Digest, InvalidId, MAX_TASK_CHARS};
 
 /// One agent, as agents.toml has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,17 @@ pub struct AgentConfig {
     pub queue: Option<u32>,
     /// `tags`: words for people and tools; no meaning to the host.
     pub tags: Vec<String>,
+}
+
+impl AgentConfig {
+    /// A digest of everything that a version of the agent serves under but its code: these settings,
+    /// with `grants` as they take effect. Another release of this program may reckon another one.
+    pub fn fingerprint(&self, grants: &Grants) -> Digest {
+        let Self { id, component: _, overlay, limits, config, grants: _, max_concurrent, queue, tags: _ } =
+            self;
+        let said = format!("{:?}", (id, overlay, limits, config, grants, max_concurrent, queue));
+        Digest::of(said.as_bytes())
+    }
 }
 
 /// What agents.toml says instead of the component's own `describe`. `None` keeps the component's word.

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::key::{Effect, Key};
 use super::{
-    AgentConfig, AuthConfig, Config, EngineConfig, RouterConfig, SchedulerConfig, ServerConfig, auth, engine,
-    router, scheduler, server,
+    AgentConfig, AuthConfig, Config, EngineConfig, ReloadConfig, RouterConfig, SchedulerConfig, ServerConfig,
+    auth, engine, reload, router, scheduler, server,
 };
 use crate::domain::AgentId;
 
@@ -56,7 +56,9 @@ macro_rules! differing {
 pub fn diff(old: &Config, new: &Config) -> Diff {
     let mut diff = Diff::default();
     // Where the file lies is no setting; the paths that depend on it are compared themselves.
-    let Config { server, auth, engine, scheduler, router, agents, base_dir: _ } = old;
+    // Default limits are compared where they are merged into the agents.
+    let Config { server, auth, engine, scheduler, router, reload, default_limits: _, agents, base_dir: _ } =
+        old;
     let changed = differing!(ServerConfig, server, new.server;
         listen, data_dir, allowed_origins, max_connections, header_timeout, body_timeout, idle_timeout,
         max_body, max_json_depth, max_batch, grace_period, log_format, log_level);
@@ -72,6 +74,9 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff.settings("scheduler", scheduler::KEYS, changed);
     let changed = differing!(RouterConfig, router, new.router; threshold, margin, language);
     diff.settings("router", router::KEYS, changed);
+    let changed = differing!(ReloadConfig, reload, new.reload;
+        watch, rollback, rollback_calls, rollback_error_rate, keep_versions);
+    diff.settings("reload", reload::KEYS, changed);
 
     for (id, agent) in &new.agents {
         match agents.get(id) {

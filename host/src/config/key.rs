@@ -246,6 +246,7 @@ pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { title: "[engine]", keys: super::engine::KEYS },
     SectionKeys { title: "[scheduler]", keys: super::scheduler::KEYS },
     SectionKeys { title: "[router]", keys: super::router::KEYS },
+    SectionKeys { title: "[reload]", keys: super::reload::KEYS },
     SectionKeys { title: "[defaults.limits]", keys: super::limits::KEYS },
     SectionKeys { title: "[agents.ID]", keys: super::agent::KEYS },
 ];

@@ -12,13 +12,13 @@ use super::problem::Problems;
 use super::report::Report;
 use super::section::{Section, join, nearest, shorten, table};
 use super::source::Source;
-use super::{Config, agent, auth, engine, limits, router, scheduler, server};
+use super::{Config, agent, auth, engine, limits, reload, router, scheduler, server};
 
 /// The largest agents.toml, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// What may stand at the top of the file.
-const ROOT: &[&str] = &["agents", "auth", "defaults", "engine", "router", "scheduler", "server"];
+const ROOT: &[&str] = &["agents", "auth", "defaults", "engine", "reload", "router", "scheduler", "server"];
 /// What may stand in `[defaults]`.
 const DEFAULTS: &[&str] = &["limits"];
 
@@ -152,6 +152,9 @@ fn config(
     let router = section(report, "router", router::KEYS);
     let router = router::read(report, &router);
 
+    let reload = section(report, "reload", reload::KEYS);
+    let reload = reload::read(report, &reload);
+
     let defaults = root.get("defaults").and_then(|value| table(report, "defaults", value));
     if let Some(defaults) = defaults {
         unknown_sections(report, "defaults", defaults, DEFAULTS);
@@ -166,7 +169,7 @@ fn config(
     let agents = agents.map(|agents| agent::read_all(report, agents, &base)).unwrap_or_default();
 
     let base_dir = base_dir.to_owned();
-    Config { server, auth, engine, scheduler, router, agents, base_dir }
+    Config { server, auth, engine, scheduler, router, reload, default_limits, agents, base_dir }
 }
 
 /// Reports what may not stand at the top of the file, or in `[defaults]`.

@@ -17,8 +17,10 @@ mod limits;
 mod load;
 mod problem;
 mod quantity;
+mod reload;
 mod report;
 mod router;
+mod run_time;
 mod scheduler;
 mod section;
 mod server;
@@ -43,7 +45,9 @@ pub use key::{Effect, Key, Kind, SECTIONS, SectionKeys, reference};
 pub use limits::Limits;
 pub use load::{LoadError, load, parse};
 pub use problem::{Problem, Problems};
+pub use reload::ReloadConfig;
 pub use router::RouterConfig;
+pub use run_time::{agent_from_json, agent_to_json};
 pub use scheduler::SchedulerConfig;
 pub use server::{LogFormat, ServerConfig};
 
@@ -62,6 +66,11 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// `[router]`
     pub router: RouterConfig,
+    /// `[reload]`
+    pub reload: ReloadConfig,
+    /// `[defaults.limits]`: what agents that are registered while the host runs start from; those of
+    /// the file have it merged already.
+    pub default_limits: Limits,
     /// `[agents.*]`, by id, their limits already merged with `[defaults.limits]`.
     pub agents: BTreeMap<AgentId, AgentConfig>,
     /// The folder that relative paths in the file start from.

@@ -152,6 +152,32 @@ impl Failure {
         )
     }
 
+    /// Whether the agent's code is to blame: other code might have answered.
+    pub fn is_the_codes(&self) -> bool {
+        match self {
+            Self::AgentFailed(_)
+            | Self::Trapped { .. }
+            | Self::Exited { .. }
+            | Self::FuelExhausted { .. }
+            | Self::MemoryExhausted { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::HostLimitExceeded { .. }
+            | Self::DeadlineExceeded { queued: false, .. } => true,
+            Self::AgentNotFound(_)
+            | Self::Forbidden(_)
+            | Self::AgentUnavailable { .. }
+            | Self::QueryRequired(_)
+            | Self::InvalidContext(_)
+            | Self::InvalidInput(_)
+            | Self::Denied(_)
+            | Self::Unavailable(_)
+            | Self::DeadlineExceeded { queued: true, .. }
+            | Self::Overloaded { .. }
+            | Self::Draining
+            | Self::Internal { .. } => false,
+        }
+    }
+
     /// The word for programs, as it stands in answers and metrics.
     pub fn code(&self) -> &'static str {
         match self {

@@ -87,6 +87,14 @@ impl Cache {
         }
     }
 
+    /// Removes what is kept of this component.
+    pub(super) fn forget(&self, digest: &Digest) {
+        for (path, _) in self.files_of(digest) {
+            // What cannot be removed costs room, nothing else.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn try_store(&self, digest: &Digest, compiled: &[u8]) -> std::io::Result<()> {
         let name = format!("{digest}.{}.cwasm", Digest::of(compiled));
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;

@@ -27,6 +27,13 @@ impl Engine {
         }
     }
 
+    /// Removes the compiled code of a component that nobody uses any more.
+    pub fn forget(&self, digest: &Digest) {
+        if let Some(cache) = &self.cache {
+            cache.forget(digest);
+        }
+    }
+
     fn load_blocking(&self, bytes: &[u8]) -> Result<LinkedComponent, LoadError> {
         let size = bytes.len() as u64;
         if size > self.config.max_component_size {

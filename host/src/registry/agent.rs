@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::load::Prepared;
+use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{Limits, Overlay};
 use crate::domain::{AgentId, Digest};
@@ -96,6 +97,8 @@ pub struct AgentVersion {
     pub card: Arc<Card>,
     /// What one call may spend.
     pub limits: Limits,
+    /// A digest of the settings that it serves under.
+    pub settings: Digest,
     /// The gated capabilities that it imports, and whether each is granted.
     pub capabilities: BTreeMap<&'static str, bool>,
     /// When it was loaded.
@@ -109,8 +112,10 @@ pub struct AgentVersion {
     /// Calls that may wait, where the agent says.
     pub queue: Option<u32>,
     pub(super) context_schema: Option<Arc<ContextSchema>>,
+    /// How it does.
+    pub(super) trial: Trial,
     /// Kept so that the next agent with this component finds it prepared.
-    pub(super) _prepared: Arc<Prepared>,
+    pub(super) prepared: Arc<Prepared>,
 }
 
 /// The JSON schema of `context`, ready to check one. It is a stranger's: what a check costs is

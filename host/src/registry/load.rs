@@ -3,15 +3,17 @@
 //! Shares what agents have in common: one component is loaded once however many agents it
 //! serves, and describes itself once for each memory limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
 use super::agent::{AgentVersion, Card, ContextSchema};
+use super::stable;
+use super::store::{Store, StoreError};
+use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
@@ -56,6 +58,21 @@ pub enum LoadFailure {
         /// The component's file.
         path: String,
     },
+    /// The code was taken back before.
+    #[error(
+        "{path}: this version was taken back: {reason}. Save another version, or let it in again with `stockade approve {agent}`"
+    )]
+    TakenBack {
+        /// The component's file.
+        path: String,
+        /// The agent.
+        agent: String,
+        /// Why it was taken back.
+        reason: String,
+    },
+    /// What was decided cannot be written down, so it does not take effect.
+    #[error("{0}; nothing was changed")]
+    NotRecorded(Arc<StoreError>),
     /// The host is stopping.
     #[error("loading was interrupted; the host is stopping")]
     Interrupted,
@@ -70,6 +87,8 @@ impl LoadFailure {
             | Self::Refused { .. }
             | Self::Undescribed { .. }
             | Self::Broken { .. }
+            | Self::TakenBack { .. }
+            | Self::NotRecorded(_)
             | Self::Interrupted => AgentStatus::Failed,
         }
     }
@@ -79,6 +98,12 @@ impl LoadFailure {
 pub(super) struct Prepared {
     component: Arc<LinkedComponent>,
     described: Mutex<HashMap<u64, Arc<Described>>>,
+}
+
+impl Prepared {
+    pub(super) fn digest(&self) -> Digest {
+        self.component.digest()
+    }
 }
 
 /// What a component said of itself, in the forms that its agents share.
@@ -102,62 +127,102 @@ impl Described {
 pub(super) struct Loader {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
+    store: Option<Arc<Store>>,
     in_use: Mutex<HashMap<Digest, Weak<Prepared>>>,
     /// Components that are held in memory as bytes at once.
     reading: Semaphore,
 }
 
-/// Reads a file of at most `limit` bytes, and one more, so that it is known to be too large.
-async fn read_component(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
-    let metadata = tokio::fs::metadata(path).await?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    let file = tokio::fs::File::open(path).await?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).await?;
-    Ok(bytes)
-}
-
 impl Loader {
-    pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, store: Option<Arc<Store>>) -> Self {
         let reading = Semaphore::new(engine.config().compile_jobs.max(1) as usize);
-        Self { engine, clock, in_use: Mutex::default(), reading }
+        Self { engine, clock, store, in_use: Mutex::default(), reading }
     }
 
     /// Reads and links the component in `path`.
-    pub(super) async fn component(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
-        let shown = || path.display().to_string();
+    pub(super) async fn file(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
+        let shown = path.display().to_string();
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
-        let limit = self.engine.config().max_component_size;
-        let bytes: Arc<[u8]> = match read_component(path, limit).await {
+        let bytes = match stable::read(path, self.engine.config().max_component_size).await {
             Ok(bytes) => bytes.into(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(LoadFailure::Missing { path: shown() });
+                return Err(LoadFailure::Missing { path: shown });
             }
             Err(error) => {
-                return Err(LoadFailure::Unreadable { path: shown(), reason: error.to_string() });
+                return Err(LoadFailure::Unreadable { path: shown, reason: error.to_string() });
             }
         };
-        let digest = Digest::of(&bytes);
-        if let Some(prepared) = self.in_use.lock().get(&digest).and_then(Weak::upgrade) {
+        self.prepare(bytes, shown).await
+    }
+
+    /// Links the component of this digest that the store has.
+    pub(super) async fn stored(&self, digest: &Digest) -> Result<Arc<Prepared>, LoadFailure> {
+        if let Some(prepared) = self.known(digest) {
             return Ok(prepared);
         }
-        let refused = |reason| LoadFailure::Refused { path: shown(), reason };
-        let component = Arc::new(self.engine.load(bytes).await.map_err(refused)?);
+        let path = self.store.as_ref().map(|store| store.component(digest)).unwrap_or_default();
+        let prepared = self.file(&path).await?;
+        if prepared.digest() == *digest {
+            return Ok(prepared);
+        }
+        let reason = "its content is damaged: its digest is another".to_owned();
+        Err(LoadFailure::Unreadable { path: path.display().to_string(), reason })
+    }
+
+    /// Links the component that these bytes are.
+    pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<Prepared>, LoadFailure> {
+        let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
+        self.prepare(bytes, "the component".to_owned()).await
+    }
+
+    async fn prepare(&self, bytes: Arc<[u8]>, shown: String) -> Result<Arc<Prepared>, LoadFailure> {
+        let digest = Digest::of(&bytes);
+        if let Some(prepared) = self.known(&digest) {
+            return Ok(prepared);
+        }
+        let refused = |reason| LoadFailure::Refused { path: shown, reason };
+        let component = Arc::new(self.engine.load(bytes.clone()).await.map_err(refused)?);
         let prepared = Arc::new(Prepared { component, described: Mutex::default() });
-        let mut in_use = self.in_use.lock();
-        in_use.retain(|_, known| known.strong_count() > 0);
-        in_use.insert(digest, Arc::downgrade(&prepared));
+        {
+            // From here on it is in use, and what is in use is not swept away.
+            let mut in_use = self.in_use.lock();
+            in_use.retain(|_, known| known.strong_count() > 0);
+            in_use.insert(digest, Arc::downgrade(&prepared));
+        }
+        if let Some(store) = self.store.clone() {
+            let keep = tokio::task::spawn_blocking(move || store.keep(&digest, &bytes)).await;
+            keep.map_err(|_| LoadFailure::Interrupted)?
+                .map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))?;
+        }
         Ok(prepared)
     }
 
-    /// Makes a version of the agent that `config` describes.
+    fn known(&self, digest: &Digest) -> Option<Arc<Prepared>> {
+        self.in_use.lock().get(digest).and_then(Weak::upgrade)
+    }
+
+    /// Removes the components that neither `needed` names nor anything uses, and their compiled code.
+    pub(super) fn sweep(&self, mut needed: HashSet<Digest>) {
+        let Some(store) = &self.store else { return };
+        needed.extend(
+            self.in_use
+                .lock()
+                .iter()
+                .filter(|(_, known)| known.strong_count() > 0)
+                .map(|(digest, _)| *digest),
+        );
+        for digest in store.sweep(&needed) {
+            self.engine.forget(&digest);
+        }
+    }
+
+    /// Makes a version of the agent that `config` describes, with what an operator approved beside
+    /// it. It has no generation yet.
     pub(super) async fn agent(
         &self,
         config: &AgentConfig,
+        approved: &BTreeSet<String>,
         prepared: &Arc<Prepared>,
-        generation: u64,
     ) -> Result<AgentVersion, LoadFailure> {
         let component = prepared.component.clone();
         let described = self.describe(config, prepared).await?;
@@ -166,22 +231,22 @@ impl Loader {
         } else {
             Arc::new(Card::new(&described.said, &config.overlay))
         };
-        let capabilities = component
-            .capabilities()
-            .iter()
-            .map(|name| (*name, config.grants.0.get(*name) == Some(&true)))
-            .collect();
-        let rights = AgentRights {
-            id: config.id.clone(),
-            grants: config.grants.clone(),
-            config: config.config.clone(),
-        };
+        let mut grants = config.grants.clone();
+        for capability in approved {
+            // The file's own word, `false` too, goes before an approval.
+            grants.0.entry(capability.clone()).or_insert(true);
+        }
+        let capabilities =
+            component.capabilities().iter().map(|name| (*name, grants.0.get(*name) == Some(&true))).collect();
+        let settings = config.fingerprint(&grants);
+        let rights = AgentRights { id: config.id.clone(), grants, config: config.config.clone() };
         Ok(AgentVersion {
             id: config.id.clone(),
-            generation,
+            generation: 0,
             digest: component.digest(),
             card,
             limits: config.limits,
+            settings,
             capabilities,
             loaded_at: self.clock.now(),
             component,
@@ -189,7 +254,8 @@ impl Loader {
             max_concurrent: config.max_concurrent,
             queue: config.queue,
             context_schema: described.context_schema.clone(),
-            _prepared: prepared.clone(),
+            trial: Trial::default(),
+            prepared: prepared.clone(),
         })
     }
 

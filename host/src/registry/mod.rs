@@ -1,42 +1,50 @@
 //! The registry: which agents there are, and which code serves each.
 //!
-//! Owns the one [`Snapshot`] behind one `ArcSwap`. Every change builds the next snapshot
-//! completely and swaps once; a load that fails changes nothing but the agent's report.
-//! It never serves a client's task.
+//! Owns the one [`Snapshot`] behind one `ArcSwap`, and what is remembered on disk. Every change
+//! builds the next snapshot completely and swaps once (`commit`); a load that fails changes
+//! nothing but the agent's report. It never serves a client's task.
 
 mod agent;
+mod commit;
+mod counts;
 mod load;
+mod record;
+mod register;
+mod reload;
 mod snapshot;
-#[cfg_attr(not(test), expect(dead_code, reason = "`load` reads components through it"))]
 mod stable;
+mod store;
+mod trial;
 pub mod watch;
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
+pub use commit::Outcome;
+pub use counts::ReloadCounts;
 pub use load::LoadFailure;
+pub use record::{Blocked, Pending, Record, Release};
+pub use register::{Component, Generate, MAX_GENERATED, Place, RegisterError, Registration};
+pub use reload::{ChangeError, SettingsChange};
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
+pub use store::{Store, StoreError};
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentId, AgentScope, Clock};
 use crate::engine::Engine;
+use counts::Counts;
 use load::Loader;
 
-/// Loads that are published together at the most: a batch costs one snapshot.
-const PUBLISH_BATCH: usize = 1024;
-
-/// The largest fleet whose examples are learned ahead. In a larger one the router learns about
-/// agents as tasks come near them: some milliseconds, once for each.
-const LEARN_AHEAD: usize = 500;
+/// Versions that failed their trial and wait to be taken back; more at once are taken back at
+/// their next fault.
+const FAILED_TRIALS: usize = 1024;
 
 /// A handle to the registry; cheap to clone.
 #[derive(Clone)]
@@ -47,29 +55,89 @@ pub struct Registry {
 struct Inner {
     current: ArcSwap<Snapshot>,
     loader: Loader,
+    store: Option<Arc<Store>>,
     clock: Arc<dyn Clock>,
-    scopes: Arc<[AgentScope]>,
-    /// Held by whoever builds the next snapshot, so that none is lost.
-    publishing: tokio::sync::Mutex<()>,
+    scopes: ArcSwap<Vec<AgentScope>>,
+    reload: ArcSwap<ReloadConfig>,
+    counts: Counts,
+    /// Held by whoever builds the next snapshot, so that none is lost. In it: what is remembered of
+    /// agents that are no longer there.
+    changing: Arc<tokio::sync::Mutex<BTreeMap<AgentId, Record>>>,
+    /// Held by whoever reads a file for its agents, so that what is read later goes live later.
+    reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
+    failing: mpsc::Sender<reload::FailedTrial>,
+}
+
+/// What the registry is told at the start, beside the agents.
+pub struct Settings {
+    /// The router's.
+    pub router: stockade_router::Settings,
+    /// `[reload]`.
+    pub reload: ReloadConfig,
+    /// Routing for each of these is prepared before a snapshot is published.
+    pub scopes: Vec<AgentScope>,
 }
 
 impl Registry {
     /// A registry in which each of `agents` is `loading` until [`Registry::load`] has seen to it.
-    /// Routing for each of `scopes` is prepared before a snapshot is published.
-    pub fn new<'a>(
+    /// With a store it remembers what serves, and brings back what was registered at run time:
+    /// `register` makes their settings of the JSON text that was kept. Call it within a runtime.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn new(
         engine: Arc<Engine>,
-        router: stockade_router::Settings,
+        settings: Settings,
         clock: Arc<dyn Clock>,
-        scopes: impl IntoIterator<Item = AgentScope>,
-        agents: impl IntoIterator<Item = &'a AgentConfig>,
-    ) -> Self {
-        let now = clock.now();
-        let loading = agents.into_iter().map(|config| AgentEntry::loading(config, now)).collect();
-        let current = ArcSwap::from_pointee(Snapshot::empty(router).with(loading));
-        let loader = Loader::new(engine, clock.clone());
-        let publishing = tokio::sync::Mutex::default();
-        let scopes = scopes.into_iter().collect();
-        Self { inner: Arc::new(Inner { current, loader, clock, scopes, publishing }) }
+        store: Option<Store>,
+        agents: impl IntoIterator<Item = Arc<AgentConfig>>,
+        register: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
+    ) -> Result<Self, StoreError> {
+        let mut records = match &store {
+            Some(store) => {
+                store.clear_leftovers();
+                store.records()?
+            }
+            None => BTreeMap::new(),
+        };
+        let mut entries = Vec::new();
+        for config in agents {
+            let mut record = records.remove(config.id.as_str()).unwrap_or_default();
+            if record.registered.take().is_some() {
+                tracing::warn!(agent = %config.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
+            }
+            entries.push(AgentEntry::loading(config, Arc::new(record)));
+        }
+        let (registered, retired): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            records.into_iter().partition(|(_, record)| record.registered.is_some());
+        for (id, record) in registered {
+            match register(&id, record.registered.as_deref().unwrap_or_default()) {
+                Ok(config) => entries.push(AgentEntry::loading(Arc::new(config), Arc::new(record))),
+                // It stays on disk as it is, for a host that can read it.
+                Err(reason) => {
+                    tracing::error!(agent = %id, reason, "an agent that was registered at run time cannot be brought back");
+                }
+            }
+        }
+        let current = ArcSwap::from_pointee(Snapshot::empty(settings.router).with(entries, []));
+        let store = store.map(Arc::new);
+        let loader = Loader::new(engine, clock.clone(), store.clone());
+        let (failing, failed) = mpsc::channel(FAILED_TRIALS);
+        let inner = Inner {
+            current,
+            loader,
+            store,
+            clock,
+            scopes: ArcSwap::from_pointee(settings.scopes),
+            reload: ArcSwap::from_pointee(settings.reload),
+            counts: Counts::default(),
+            changing: Arc::new(tokio::sync::Mutex::new(retired)),
+            reading: Mutex::default(),
+            failing,
+        };
+        let registry = Self { inner: Arc::new(inner) };
+        reload::take_back_what_fails(&registry, failed);
+        Ok(registry)
     }
 
     /// What serves now. Hold it no longer than a decision takes; a call holds its
@@ -78,104 +146,8 @@ impl Registry {
         self.inner.current.load_full()
     }
 
-    /// Loads these agents side by side, publishing each as it is ready or has failed; returns
-    /// when the last one is.
-    pub async fn load(&self, agents: impl IntoIterator<Item = Arc<AgentConfig>>) {
-        let mut groups: BTreeMap<PathBuf, Vec<Arc<AgentConfig>>> = BTreeMap::new();
-        for config in agents {
-            groups.entry(config.component.clone()).or_default().push(config);
-        }
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        for (path, configs) in groups {
-            let (registry, sender) = (self.clone(), sender.clone());
-            tokio::spawn(async move {
-                registry.load_group(path, configs, &sender).await;
-            });
-        }
-        drop(sender);
-        let mut batch = Vec::new();
-        while receiver.recv_many(&mut batch, PUBLISH_BATCH).await > 0 {
-            let began = Instant::now();
-            self.publish(std::mem::take(&mut batch)).await;
-            // The next batch gathers for as long as this one took: a fleet of any size spends
-            // at most half of its time on snapshots.
-            tokio::time::sleep(began.elapsed()).await;
-        }
-        self.learn_ahead();
-    }
-
-    /// Loads the agents that share one component's file. The channel is bounded by their number.
-    async fn load_group(
-        &self,
-        path: PathBuf,
-        configs: Vec<Arc<AgentConfig>>,
-        done: &mpsc::UnboundedSender<AgentEntry>,
-    ) {
-        let component = self.inner.loader.component(&path).await;
-        for config in configs {
-            let generation = self.generation_after(&config.id);
-            let loaded = match &component {
-                Ok(component) => {
-                    let load = self.inner.loader.agent(&config, component, generation);
-                    let broken = |_| Err(LoadFailure::Broken { path: path.display().to_string() });
-                    AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(broken)
-                }
-                Err(failure) => Err(failure.clone()),
-            };
-            let now = self.inner.clock.now();
-            let entry = match loaded {
-                Ok(version) => {
-                    tracing::info!(agent = %config.id, version = %version.card.version, digest = %version.digest, "agent is active");
-                    for (capability, granted) in &version.capabilities {
-                        if !granted {
-                            tracing::warn!(agent = %config.id, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{}.grants] {capability} = true`", config.id);
-                        }
-                    }
-                    AgentEntry::active(&config, Arc::new(version), now)
-                }
-                Err(failure) => {
-                    tracing::error!(agent = %config.id, component = %path.display(), "agent was not loaded: {failure}");
-                    AgentEntry::failed(&config, &failure, now)
-                }
-            };
-            // The receiver is gone only when the host stops loading altogether.
-            let _ = done.send(entry);
-        }
-    }
-
-    /// The generation of the version that follows what serves now.
-    fn generation_after(&self, id: &AgentId) -> u64 {
-        let snapshot = self.snapshot();
-        let serving = snapshot.agent(id.as_str()).and_then(|entry| entry.version.as_ref());
-        serving.map_or(1, |version| version.generation + 1)
-    }
-
-    /// Builds the next snapshot from these entries and swaps once.
-    async fn publish(&self, entries: Vec<AgentEntry>) {
-        let _turn = self.inner.publishing.lock().await;
-        let (current, scopes) = (self.snapshot(), self.inner.scopes.clone());
-        // In a large fleet this takes a while: not on the threads that answer.
-        let next = tokio::task::spawn_blocking(move || {
-            let next = current.with(entries);
-            for scope in scopes.iter() {
-                next.candidates(scope);
-            }
-            next
-        });
-        match next.await {
-            Ok(next) => self.inner.current.store(Arc::new(next)),
-            Err(error) => tracing::error!(%error, "the next snapshot could not be built; the last one stays"),
-        }
-    }
-
-    /// Lets the router learn from all examples now, in the background; what a task needs before
-    /// that is done is learned as it comes.
-    fn learn_ahead(&self) {
-        let (snapshot, scopes) = (self.snapshot(), self.inner.scopes.clone());
-        if snapshot.agents().len() <= LEARN_AHEAD {
-            tokio::task::spawn_blocking(move || {
-                scopes.iter().for_each(|scope| snapshot.candidates(scope).warm());
-            });
-        }
+    /// How attempts to change what serves have ended since the start.
+    pub fn reload_counts(&self) -> ReloadCounts {
+        self.inner.counts.read()
     }
 }

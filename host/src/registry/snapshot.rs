@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use stockade_router::{Candidates, Change, Router};
 
 use super::agent::{AgentVersion, Card};
 use super::load::LoadFailure;
+use super::record::Record;
 use crate::config::AgentConfig;
-use crate::domain::{AgentId, AgentScope, AgentStatus};
+use crate::domain::{AgentId, AgentScope, AgentStatus, Digest};
 
 /// Scopes whose candidates are remembered; more than any deployment has keys for would be
 /// made anew, not kept.
@@ -25,40 +26,66 @@ pub struct Snapshot {
 }
 
 /// An agent's place: what serves for it, if anything does, and how its last load went.
+#[derive(Clone)]
 pub struct AgentEntry {
     /// Its id.
     pub id: AgentId,
-    /// Where it stands.
-    pub status: AgentStatus,
-    /// What clients see: the serving version's card, or agents.toml's word while there is none.
+    /// What it was told: by agents.toml, or by whoever registered it.
+    pub config: Arc<AgentConfig>,
+    /// What clients see: the serving version's card, or the settings' word while there is none.
     pub card: Arc<Card>,
     /// What serves.
     pub version: Option<Arc<AgentVersion>>,
-    /// How the last load went.
-    pub last_load: LoadReport,
-    /// The operator's words for it.
-    pub tags: Vec<String>,
+    /// How the last load went; `None` while the first is under way.
+    pub last_load: Option<LoadReport>,
+    /// What is remembered of it across restarts.
+    pub record: Arc<Record>,
 }
 
 /// How a load went.
 #[derive(Debug, Clone)]
 pub struct LoadReport {
-    /// When.
+    /// When it ended.
     pub at: SystemTime,
-    /// What failed, where, and what to do, if it did.
-    pub outcome: Result<(), String>,
+    /// How long it took, from the news to the end.
+    pub took: Duration,
+    /// The SHA-256 of the component that it was about, where that was read.
+    pub digest: Option<Digest>,
+    /// What failed, if something did.
+    pub failure: Option<LoadFailure>,
+    /// Since when loads have failed, if the last one did.
+    pub failing_since: Option<SystemTime>,
 }
 
 impl AgentEntry {
-    pub(super) fn loading(config: &AgentConfig, at: SystemTime) -> Self {
+    /// An agent that nothing is known of but its settings and what is remembered of it.
+    pub(super) fn loading(config: Arc<AgentConfig>, record: Arc<Record>) -> Self {
         Self {
             id: config.id.clone(),
-            status: AgentStatus::Loading,
             card: Arc::new(Card::from_overlay(&config.id, &config.overlay)),
+            config,
             version: None,
-            last_load: LoadReport { at, outcome: Ok(()) },
-            tags: config.tags.clone(),
+            last_load: None,
+            record,
         }
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> AgentStatus {
+        match (&self.record.pending, &self.version, &self.last_load) {
+            // What waits is worth the operator's eye; what served serves on.
+            (Some(_), _, Some(_)) => AgentStatus::PendingApproval,
+            (_, Some(_), _) => AgentStatus::Active,
+            (_, None, None) => AgentStatus::Loading,
+            (_, None, Some(report)) => {
+                report.failure.as_ref().map_or(AgentStatus::Loading, LoadFailure::status)
+            }
+        }
+    }
+
+    /// Whether it was registered while the host ran, and is not of agents.toml.
+    pub fn is_registered(&self) -> bool {
+        self.record.registered.is_some()
     }
 
     /// The router's view of it.
@@ -66,21 +93,20 @@ impl AgentEntry {
         self.card.routed(&self.id)
     }
 
-    pub(super) fn active(config: &AgentConfig, version: Arc<AgentVersion>, at: SystemTime) -> Self {
-        Self {
-            status: AgentStatus::Active,
-            card: version.card.clone(),
-            version: Some(version),
-            ..Self::loading(config, at)
-        }
+    /// The same agent after a load ended.
+    pub(super) fn loaded(mut self, report: LoadReport) -> Self {
+        let failing = self.last_load.as_ref().and_then(|last| last.failing_since);
+        let failing_since = report.failure.is_some().then(|| failing.unwrap_or(report.at));
+        self.last_load = Some(LoadReport { failing_since, ..report });
+        self
     }
 
-    pub(super) fn failed(config: &AgentConfig, failure: &LoadFailure, at: SystemTime) -> Self {
-        Self {
-            status: failure.status(),
-            last_load: LoadReport { at, outcome: Err(failure.to_string()) },
-            ..Self::loading(config, at)
-        }
+    /// The same agent with this version serving.
+    pub(super) fn serving(mut self, version: Arc<AgentVersion>, record: Record) -> Self {
+        self.card = version.card.clone();
+        self.version = Some(version);
+        self.record = Arc::new(record);
+        self
     }
 }
 
@@ -89,30 +115,43 @@ impl Snapshot {
         Self { agents: BTreeMap::new(), router: Router::build(settings, []), candidates: Mutex::default() }
     }
 
-    /// The next snapshot: this one with `entries` put in their places.
-    pub(super) fn with(&self, entries: Vec<AgentEntry>) -> Self {
+    /// The next snapshot: this one with `entries` put in their places, and without `removed`.
+    pub(super) fn with(
+        &self,
+        entries: impl IntoIterator<Item = AgentEntry>,
+        removed: impl IntoIterator<Item = AgentId>,
+    ) -> Self {
         let mut agents = self.agents.clone();
         let mut changes = Vec::new();
-        for mut entry in entries {
-            // A load that failed changes nothing but the report: what served serves on.
-            if let (None, Some(old)) = (&entry.version, agents.get(&entry.id))
-                && old.version.is_some()
-            {
-                entry.status = old.status;
-                entry.card = old.card.clone();
-                entry.version = old.version.clone();
-            }
-            match &entry.version {
-                Some(_) => changes.push(Change::Put(entry.routed())),
-                None if self.router.contains(entry.id.as_str()) => {
-                    changes.push(Change::Remove(entry.id.to_string()));
-                }
-                None => {}
+        for entry in entries {
+            let routed = agents.get(&entry.id).filter(|old| old.version.is_some()).map(|old| &old.card);
+            match (&entry.version, routed) {
+                // The router need not learn again what it knows.
+                (Some(_), Some(known)) if *known == entry.card => {}
+                (Some(_), _) => changes.push(Change::Put(entry.routed())),
+                (None, Some(_)) => changes.push(Change::Remove(entry.id.to_string())),
+                (None, None) => {}
             }
             agents.insert(entry.id.clone(), Arc::new(entry));
         }
-        let router = if changes.is_empty() { self.router.clone() } else { self.router.apply(&changes) };
-        Self { agents, router, candidates: Mutex::default() }
+        for id in removed {
+            if agents.remove(&id).is_some_and(|old| old.version.is_some()) {
+                changes.push(Change::Remove(id.to_string()));
+            }
+        }
+        if changes.is_empty() {
+            // Nobody was added or removed for the router, and no card changed: nor did a category.
+            let candidates = Mutex::new(self.candidates.lock().clone());
+            return Self { agents, router: self.router.clone(), candidates };
+        }
+        Self { agents, router: self.router.apply(&changes), candidates: Mutex::default() }
+    }
+
+    /// The same agents under other settings of the router.
+    pub(super) fn routed_by(&self, settings: stockade_router::Settings) -> Self {
+        let serving = self.agents.values().filter(|entry| entry.version.is_some());
+        let router = Router::build(settings, serving.map(|entry| entry.routed()));
+        Self { agents: self.agents.clone(), router, candidates: Mutex::default() }
     }
 
     /// All agents, sorted by id.
@@ -127,7 +166,7 @@ impl Snapshot {
 
     /// Whether every agent is loaded or has been reported as failed.
     pub fn settled(&self) -> bool {
-        self.agents.values().all(|entry| entry.status != AgentStatus::Loading)
+        self.agents.values().all(|entry| entry.status() != AgentStatus::Loading)
     }
 
     /// Decides tasks among [`Snapshot::candidates`].

@@ -11,11 +11,12 @@ use super::stats::AgentStats;
 use crate::capabilities::Source;
 use crate::domain::{CapabilityScope, Denial, Failure, Receipt, Reply, RequestId, Task};
 use crate::engine::{Engine, Invocation, Spent};
-use crate::registry::AgentVersion;
+use crate::registry::{AgentVersion, Registry};
 
 /// What a call needs to run.
 pub(super) struct Flight {
     pub(super) engine: Arc<Engine>,
+    pub(super) registry: Registry,
     pub(super) version: Arc<AgentVersion>,
     pub(super) caller: CapabilityScope,
     pub(super) key: Arc<str>,
@@ -101,6 +102,9 @@ impl Drop for Record {
         let receipt = self.receipt();
         let agent = &self.flight.version.id;
         self.flight.stats.ended(failure, &self.spent.denials);
+        if self.end.is_some() {
+            self.flight.registry.ended(&self.flight.version, failure);
+        }
         for line in &self.spent.lines {
             let text = &line.text;
             match line.source {

@@ -31,12 +31,12 @@ pub(super) enum Refused {
 
 /// The permits of the whole host.
 pub(super) struct Gate {
-    limit: u32,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    limit: u32,
     running: u32,
     agents: HashMap<AgentId, Lane>,
     waiting: Rotation<AgentId>,
@@ -59,7 +59,19 @@ struct Waiter {
 impl Gate {
     /// A gate for at most `limit` calls at once.
     pub(super) fn new(limit: u32) -> Arc<Self> {
-        Arc::new(Self { limit: limit.max(1), state: Mutex::default() })
+        let state = State { limit: limit.max(1), ..State::default() };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Lets so many calls run at once from now on, over all and of each agent. Those that run go on;
+    /// where there is more room, who waits gets it now.
+    pub(super) fn refit(&self, limit: u32, limit_of: impl Fn(&AgentId) -> u32) {
+        let mut state = self.state.lock();
+        state.limit = limit.max(1);
+        for (agent, lane) in &mut state.agents {
+            lane.limit = limit_of(agent).max(1);
+        }
+        state.wake();
     }
 
     /// Gets a permit for a call of `agent`, waiting for it at most `patience`.
@@ -91,10 +103,10 @@ impl Gate {
         let raised = room.running > lane.limit && !lane.queue.is_empty();
         lane.limit = room.running.max(1);
         if raised {
-            state.wake(self.limit);
+            state.wake();
         }
         let Some(lane) = state.agents.get_mut(agent.as_str()) else { return Err(Refused::QueueFull) };
-        if state.running < self.limit && lane.running < lane.limit && lane.queue.is_empty() {
+        if state.running < state.limit && lane.running < lane.limit && lane.queue.is_empty() {
             state.running += 1;
             lane.running += 1;
             return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone() }));
@@ -129,7 +141,7 @@ impl Gate {
         if let Some(lane) = state.agents.get_mut(agent.as_str()) {
             lane.running -= 1;
         }
-        state.wake(self.limit);
+        state.wake();
     }
 
     fn give_up(&self, agent: &AgentId, ticket: u64) {
@@ -147,8 +159,8 @@ impl Gate {
 
 impl State {
     /// Hands free permits to waiters, lane after lane.
-    fn wake(&mut self, limit: u32) {
-        while self.running < limit {
+    fn wake(&mut self) {
+        while self.running < self.limit {
             let agents = &self.agents;
             let free =
                 |agent: &AgentId| agents.get(agent.as_str()).is_some_and(|lane| lane.running < lane.limit);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use stockade_router::Verdict;
 
 use crate::config::SchedulerConfig;
@@ -40,7 +41,7 @@ struct Inner {
     engine: Arc<Engine>,
     gate: Arc<Gate>,
     stats: Stats,
-    config: SchedulerConfig,
+    config: ArcSwap<SchedulerConfig>,
     draining: AtomicBool,
 }
 
@@ -140,7 +141,7 @@ impl Scheduler {
         let gate = Gate::new(config.max_concurrent);
         let draining = AtomicBool::new(false);
         let stats = Stats::default();
-        let config = config.clone();
+        let config = ArcSwap::from_pointee(config.clone());
         Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining }) }
     }
 
@@ -198,6 +199,16 @@ impl Scheduler {
         self.inner.stats.load(agent, running, queued)
     }
 
+    /// Other settings, of its own or of agents: for tasks that come from now on, and for those that
+    /// wait.
+    pub fn refit(&self, config: &SchedulerConfig) {
+        self.inner.config.store(Arc::new(config.clone()));
+        let snapshot = self.inner.registry.snapshot();
+        let own = |agent: &AgentId| snapshot.agent(agent.as_str())?.config.max_concurrent;
+        let limit_of = |agent: &AgentId| own(agent).unwrap_or(config.agent_concurrent);
+        self.inner.gate.refit(config.max_concurrent, limit_of);
+    }
+
     /// From now on new tasks are turned away; those that run go on.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Release);
@@ -237,13 +248,16 @@ impl Inner {
             .check_context(submission.context.as_deref())
             .map_err(Failure::InvalidContext)
             .map_err(turned)?;
+        let config = self.config.load();
         let limit = version.limits.timeout;
         let deadline = accepted + limit;
         let room = Room {
-            running: version.max_concurrent.unwrap_or(self.config.agent_concurrent),
-            queued: version.queue.unwrap_or(self.config.agent_queue),
+            running: version.max_concurrent.unwrap_or(config.agent_concurrent),
+            queued: version.queue.unwrap_or(config.agent_queue),
         };
-        let patience = self.config.queue_timeout.min(limit);
+        let queue_timeout = config.queue_timeout;
+        drop(config);
+        let patience = queue_timeout.min(limit);
         let permit = match self.gate.acquire(&version.id, &submission.principal, room, patience).await {
             Ok(permit) => permit,
             Err(refused) => {
@@ -254,7 +268,7 @@ impl Inner {
                 };
                 let failure = match refused {
                     Refused::QueueFull => overloaded("its queue is full"),
-                    Refused::TooLong if limit <= self.config.queue_timeout => {
+                    Refused::TooLong if limit <= queue_timeout => {
                         Failure::DeadlineExceeded { limit, queued: true }
                     }
                     Refused::TooLong => overloaded("it waited too long in the queue"),
@@ -302,6 +316,7 @@ impl Inner {
         };
         let flight = Flight {
             engine: self.engine.clone(),
+            registry: self.registry.clone(),
             stats: self.stats.of(&version.id),
             caller: submission.principal.capability_scope.clone(),
             key: submission.principal.key_id.clone(),
@@ -320,7 +335,7 @@ fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
     if let Some(version) = &entry.version {
         return Ok(version.clone());
     }
-    let reason = match entry.status {
+    let reason = match entry.status() {
         AgentStatus::Loading => "it is being loaded",
         AgentStatus::PendingApproval => "its component waits for the operator's approval",
         AgentStatus::Failed => "its component could not be loaded",

@@ -1,0 +1,161 @@
+//! Changes while the host runs: files that are saved, and settings that are changed.
+//!
+//! Owns nothing but the turn of whoever reads the settings. Each change goes to the room that it is
+//! for; what cannot take effect before a restart is said in the log.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{Host, SettingsFile, StartError, authenticator, router_settings, scopes};
+use crate::api::Api;
+use crate::auth::Authenticator;
+use crate::config::diff::{self, Diff};
+use crate::config::{self, AgentConfig, Config, ServerConfig};
+use crate::domain::AgentId;
+use crate::registry::{Changes, SettingsChange, Watch};
+
+/// A host whose files are followed.
+pub(super) struct Live {
+    host: Arc<Host>,
+    file: SettingsFile,
+    authenticator: Arc<ArcSwap<Authenticator>>,
+    server: Arc<ArcSwap<ServerConfig>>,
+    /// Held by whoever reads the settings, so that what is read later takes effect later.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Live {
+    pub(super) fn new(host: Arc<Host>, file: SettingsFile, api: &Api) -> Arc<Self> {
+        let (authenticator, server) = (api.authenticator.clone(), api.server.clone());
+        Arc::new(Self { host, file, authenticator, server, reading: tokio::sync::Mutex::default() })
+    }
+
+    /// Watches the settings and every component's file from now on; what the future that it returns
+    /// does is to see to what changes.
+    pub(super) fn follow(self: Arc<Self>) -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
+        let (watch, changes) = Watch::start()?;
+        let watch = Arc::new(watch);
+        self.rewatch(&watch);
+        Ok(self.see_to(watch, changes))
+    }
+
+    async fn see_to(self: Arc<Self>, watch: Arc<Watch>, mut changes: Changes) {
+        let settings = self.settings_path();
+        while let Some(paths) = changes.next().await {
+            for path in paths {
+                let (live, watch) = (self.clone(), watch.clone());
+                let is_settings = path == settings;
+                // Side by side: a component that compiles for long keeps no other waiting.
+                tokio::spawn(async move {
+                    if is_settings {
+                        live.settings_changed(&watch).await;
+                    } else {
+                        live.host.registry.file_changed(&path).await;
+                    }
+                });
+            }
+        }
+    }
+
+    fn settings_path(&self) -> PathBuf {
+        std::path::absolute(&self.file.path).unwrap_or_else(|_| self.file.path.clone())
+    }
+
+    /// Watches what matters now.
+    fn rewatch(&self, watch: &Watch) {
+        let config = self.host.config();
+        let components = config.agents.values().map(|agent| agent.component.clone());
+        let files: BTreeSet<PathBuf> = components.chain([self.settings_path()]).collect();
+        for problem in watch.files(files) {
+            tracing::warn!("{problem}");
+        }
+    }
+
+    async fn settings_changed(&self, watch: &Watch) {
+        let _turn = self.reading.lock().await;
+        let new = match self.file.read() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(reason = %error, "settings not applied: what held before holds on");
+                return;
+            }
+        };
+        let old = self.host.config();
+        let diff = diff::diff(&old, &new);
+        if diff.is_empty() && old.default_limits == new.default_limits {
+            return;
+        }
+        // Files that are new are watched before they are first read.
+        if let Err(error) = self.apply(&old, new, &diff, watch).await {
+            tracing::error!(reason = %error, "settings not applied: what held before holds on");
+        }
+    }
+
+    async fn apply(
+        &self,
+        old: &Config,
+        mut new: Config,
+        diff: &Diff,
+        watch: &Watch,
+    ) -> Result<(), StartError> {
+        // What waits for a restart stays what it is, for whoever asks.
+        new.engine = old.engine.clone();
+        new.server.listen = old.server.listen;
+        new.server.data_dir = old.server.data_dir.clone();
+        let (known, _) = authenticator(&new)?;
+        let put = diff.added.iter().chain(diff.changed.iter().map(|change| &change.id));
+        let put = put.filter_map(|id| new.agents.get(id).cloned()).map(Arc::new).collect();
+        let change =
+            SettingsChange { put, registered: self.registered_again(&new), removed: diff.removed.clone() };
+        let new = Arc::new(new);
+        let host = &self.host;
+        host.config.store(new.clone());
+        self.authenticator.store(Arc::new(known));
+        self.server.store(Arc::new(new.server.clone()));
+        host.registry.set_reload(new.reload.clone());
+        if old.auth != new.auth {
+            host.registry.set_scopes(scopes(&new));
+        }
+        if old.router != new.router {
+            host.registry.set_router(router_settings(&new.router)).await;
+        }
+        self.rewatch(watch);
+        if let Err(failure) = host.registry.settings_changed(change).await {
+            tracing::error!(reason = %failure, "the agents' settings were not applied");
+        }
+        host.scheduler.refit(&new.scheduler);
+        let names = |ids: &[AgentId]| ids.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ");
+        let changed: Vec<AgentId> = diff.changed.iter().map(|change| change.id.clone()).collect();
+        tracing::info!(
+            added = names(&diff.added),
+            changed = names(&changed),
+            removed = names(&diff.removed),
+            keys = diff.at_once.join(", "),
+            "settings applied"
+        );
+        if !diff.at_restart.is_empty() {
+            tracing::warn!(keys = diff.at_restart.join(", "), "settings wait for a restart");
+        }
+        Ok(())
+    }
+
+    /// The agents that were registered at run time and whose settings mean something else under `new`.
+    fn registered_again(&self, new: &Config) -> Vec<Arc<AgentConfig>> {
+        let snapshot = self.host.registry.snapshot();
+        let again = snapshot.agents().filter_map(|entry| {
+            let text = entry.record.registered.as_deref()?;
+            let read = registered(new, &entry.id, text).ok()?;
+            (read != *entry.config).then(|| Arc::new(read))
+        });
+        again.collect()
+    }
+}
+
+/// The settings of an agent that was registered at run time, from the text that was kept.
+pub(super) fn registered(config: &Config, id: &AgentId, text: &str) -> Result<AgentConfig, String> {
+    let settings = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    config::agent_from_json(config, id, &settings).map_err(|problems| problems.to_string())
+}

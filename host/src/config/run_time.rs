@@ -1,0 +1,122 @@
+//! The settings of agents that are registered while the host runs: the keys of `[agents.ID]` as JSON.
+//!
+//! They are read by what reads agents.toml, so that both know the same keys, ranges and messages.
+
+use serde_json::{Map, Value, json};
+use toml::de::DeTable;
+
+use super::problem::Problems;
+use super::quantity::show_duration;
+use super::report::Report;
+use super::source::Source;
+use super::{AgentConfig, Config, Limits, Overlay, agent};
+use crate::domain::AgentId;
+
+/// Reads the settings of the agent `id` from JSON. `component` in them is a path, relative to where
+/// agents.toml lies; limits that they do not name are the file's `[defaults.limits]`.
+///
+/// # Errors
+/// Everything that is wrong with them; keys are given as in agents.toml: `agents.ID.limits.fuel`.
+pub fn agent_from_json(
+    config: &Config,
+    id: &AgentId,
+    settings: &Map<String, Value>,
+) -> Result<AgentConfig, Problems> {
+    let mut table = Value::Object(settings.clone());
+    drop_nulls(&mut table);
+    let document = json!({ "agents": { id.as_str(): table } });
+    // Objects of texts, numbers, lists and objects always have a form in TOML.
+    let text = toml::to_string(&document).unwrap_or_default();
+    let source = Source::new("settings", &text);
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    let mut report = Report::new(&source, &errors);
+    let base = agent::Base { limits: config.default_limits, engine: &config.engine, dir: &config.base_dir };
+    let agents = document.get_ref().get("agents").and_then(|agents| agents.get_ref().as_table());
+    let read = agents.map(|agents| agent::read_all(&mut report, agents, &base)).unwrap_or_default();
+    let problems = report.into_problems();
+    match read.into_values().next() {
+        Some(agent) if problems.is_empty() => Ok(agent),
+        _ => Err(Problems { problems }),
+    }
+}
+
+/// The settings of an agent as [`agent_from_json`] reads them. `component` is left out, for the
+/// caller to say.
+pub fn agent_to_json(agent: &AgentConfig) -> Map<String, Value> {
+    let AgentConfig { id: _, component: _, overlay, limits, config, grants, max_concurrent, queue, tags } =
+        agent;
+    let Overlay { name, description, category, triggers, examples, model, cost_per_query, default_query } =
+        overlay;
+    let Limits { fuel, timeout, memory, output, host_calls, host_bytes, handles, log } = limits;
+    let mut settings = json!({
+        "name": name, "description": description, "category": category, "triggers": triggers,
+        "examples": examples, "model": model, "cost_per_query": cost_per_query,
+        "default_query": default_query,
+        "limits": {
+            "fuel": fuel, "timeout": show_duration(*timeout), "memory": memory, "output": output,
+            "host_calls": host_calls, "host_bytes": host_bytes, "handles": handles, "log": log,
+        },
+        "config": config, "grants": grants.0, "max_concurrent": max_concurrent, "queue": queue, "tags": tags,
+    });
+    drop_nulls(&mut settings);
+    match settings {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// TOML has no null: what is null is absent.
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{NoEnvironment, parse};
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        parse(text, "agents.toml", Path::new("/srv"), &NoEnvironment).expect("valid")
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn what_agents_toml_says_survives_its_json() {
+        let config = config(
+            "[defaults.limits]\nfuel = 7000\n[agents.a]\ncomponent = 'a.wasm'\nname = 'A'\n\
+             triggers = ['x y', 'z']\nlimits = { timeout = '1500ms', memory = '1 MiB' }\nqueue = 3\n\
+             config = { key = 'v', number = 5 }\ngrants = { system = true }\ntags = ['t']\nmax_concurrent = 2\n",
+        );
+        let (id, agent) = config.agents.iter().next().expect("an agent");
+        let mut settings = agent_to_json(agent);
+        settings.insert("component".to_owned(), json!("a.wasm"));
+        assert_eq!(agent_from_json(&config, id, &settings).as_ref(), Ok(agent));
+    }
+
+    #[test]
+    fn what_is_wrong_names_the_key_as_in_the_file() {
+        let config = config("");
+        let id = AgentId::parse("a").expect("an id");
+        let settings = object(json!({ "component": "a", "limits": { "fuel": "much" }, "triger": [] }));
+        let problems = agent_from_json(&config, &id, &settings).expect_err("wrong").problems;
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert!(keys.contains(&"agents.a.limits.fuel") && keys.contains(&"agents.a.triger"), "{problems:?}");
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let config = config("[defaults.limits]\nfuel = 7000\n");
+        let id = AgentId::parse("a").expect("an id");
+        let settings = object(json!({ "component": "a", "name": null, "limits": { "log": null } }));
+        let agent = agent_from_json(&config, &id, &settings).expect("valid");
+        assert_eq!((agent.overlay.name, agent.limits.fuel), (None, 7000));
+    }
+}

@@ -1,0 +1,199 @@
+//! Agents that come and go while the host runs: registered, replaced, made many of, removed.
+//!
+//! They pass the same gates as files do, and are kept across restarts. An agent of agents.toml is
+//! not theirs to touch.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Registry;
+use super::agent::AgentVersion;
+use super::commit::{Attempt, Basis, Outcome};
+use super::load::{LoadFailure, Prepared};
+use super::record::Cause;
+use super::reload::ChangeError;
+use super::snapshot::AgentEntry;
+use crate::config::{AgentConfig, agent_to_json};
+use crate::domain::{AgentId, Digest};
+
+/// The most agents that one request makes of a template.
+pub const MAX_GENERATED: usize = 10_000;
+
+/// Why an agent was not registered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegisterError {
+    /// There is one of this id.
+    #[error("there is an agent `{0}` already; `PUT` replaces one that was registered at run time")]
+    Exists(AgentId),
+    /// Its settings, its id or its template are wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The component that is named is not here.
+    #[error(
+        "no component with the digest {0} is here: send its bytes, or name an agent whose component to share"
+    )]
+    NoComponent(Digest),
+    /// What else stands in the way.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// An agent to be registered.
+pub struct Registration {
+    /// Its id.
+    pub id: AgentId,
+    /// Its code.
+    pub component: Component,
+    /// Whether one of this id may be there.
+    pub place: Place,
+}
+
+/// The code of an agent that is registered.
+pub enum Component {
+    /// These bytes.
+    Bytes(Arc<[u8]>),
+    /// The one of this digest that is here.
+    Digest(Digest),
+    /// The one that serves this agent now.
+    Of(AgentId),
+}
+
+/// Where a registered agent goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where none is.
+    New,
+    /// In the place of one that was registered before, if there is one.
+    Replace,
+}
+
+/// Agents to be made of a template.
+pub struct Generate {
+    /// Whose component and settings they have.
+    pub template: AgentId,
+    /// Their ids: the prefix, and a number of at least three digits.
+    pub ids: Vec<AgentId>,
+    /// Words for people and tools, beside the template's own.
+    pub tags: Vec<String>,
+    /// Calls of each that run at once.
+    pub max_concurrent: Option<u32>,
+}
+
+impl Registry {
+    /// Registers an agent; `settings` makes its settings for the path at which its component is
+    /// kept, and the text under which they are remembered.
+    ///
+    /// # Errors
+    /// [`RegisterError`] says what to change; nothing has changed then.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        settings: impl FnOnce(&std::path::Path) -> Result<(AgentConfig, String), RegisterError>,
+    ) -> Result<Arc<AgentEntry>, RegisterError> {
+        let began = Instant::now();
+        let Registration { id, component, place } = registration;
+        let over = match self.entry(&id) {
+            Err(_) => None,
+            Ok(entry) if !entry.is_registered() => return Err(ChangeError::OfTheFile(id).into()),
+            Ok(_) if place == Place::New => return Err(RegisterError::Exists(id)),
+            Ok(entry) => Some(entry),
+        };
+        let prepared = self.component(component).await?;
+        let (config, text) = settings(&self.kept_at(&prepared.digest()))?;
+        let config = Arc::new(config);
+        let approved = over.as_ref().map(|entry| entry.record.approved.clone()).unwrap_or_default();
+        let result = self.inner.loader.agent(&config, &approved, &prepared).await;
+        let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
+        let digest = Some(prepared.digest());
+        let attempt = Attempt { config, cause: Cause::Proposed, basis, began, digest, result };
+        self.registered(&id, self.commit(vec![attempt]).await.pop())
+    }
+
+    /// Makes agents of a template, all or none.
+    ///
+    /// # Errors
+    /// [`RegisterError`] says what to change; nothing has changed then.
+    pub async fn generate(&self, generate: Generate) -> Result<(), RegisterError> {
+        let began = Instant::now();
+        let Generate { template, ids, tags, max_concurrent } = generate;
+        let template = self.entry(&template)?;
+        let version = template.version.clone().ok_or_else(|| {
+            RegisterError::Invalid(format!("no version of the template `{}` serves", template.id))
+        })?;
+        let snapshot = self.snapshot();
+        if let Some(taken) = ids.iter().find(|id| snapshot.agent(id.as_str()).is_some()) {
+            return Err(RegisterError::Exists(taken.clone()));
+        }
+        drop(snapshot);
+        let component = self.kept_at(&version.digest);
+        let mut like = AgentConfig { component: component.clone(), ..(*template.config).clone() };
+        like.tags.extend(tags.into_iter().filter(|tag| !template.config.tags.contains(tag)));
+        like.max_concurrent = max_concurrent.or(like.max_concurrent);
+        let mut settings = agent_to_json(&like);
+        settings.insert("component".to_owned(), component.display().to_string().into());
+        let settings: Arc<str> = serde_json::Value::Object(settings).to_string().into();
+        let mut attempts = Vec::with_capacity(ids.len());
+        for id in ids {
+            let config = Arc::new(AgentConfig { id, ..like.clone() });
+            let result = self.inner.loader.agent(&config, &template.record.approved, &version.prepared).await;
+            let result: Result<AgentVersion, LoadFailure> = result;
+            let basis = Basis::Registered { settings: settings.clone(), over: None };
+            let digest = Some(version.digest);
+            attempts.push(Attempt { config, cause: Cause::Proposed, basis, began, digest, result });
+        }
+        let id = template.id.clone();
+        let outcomes = self.commit(attempts).await;
+        let failed =
+            outcomes.into_iter().find(|outcome| !matches!(outcome, Outcome::Live(_) | Outcome::Same));
+        match failed {
+            None => Ok(()),
+            outcome => self.registered(&id, outcome).map(drop),
+        }
+    }
+
+    /// Removes an agent that was registered at run time. Its calls in flight end as they would have.
+    ///
+    /// # Errors
+    /// If there is none, or if it is of agents.toml.
+    pub async fn remove(&self, id: &AgentId) -> Result<(), ChangeError> {
+        if !self.entry(id)?.is_registered() {
+            return Err(ChangeError::OfTheFile(id.clone()));
+        }
+        self.amend(|_, _| Vec::new(), vec![id.clone()]).await.map_err(ChangeError::Failed)?;
+        tracing::info!(agent = %id, "agent removed");
+        Ok(())
+    }
+
+    async fn component(&self, component: Component) -> Result<Arc<Prepared>, RegisterError> {
+        let failed = |failure| RegisterError::Change(ChangeError::Failed(failure));
+        match component {
+            Component::Bytes(bytes) => self.inner.loader.bytes(bytes).await.map_err(failed),
+            Component::Digest(digest) => match self.inner.loader.stored(&digest).await {
+                Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
+                other => other.map_err(failed),
+            },
+            Component::Of(id) => match &self.entry(&id)?.version {
+                Some(version) => Ok(version.prepared.clone()),
+                None => Err(RegisterError::Invalid(format!(
+                    "no version of `{id}` serves, whose component to share"
+                ))),
+            },
+        }
+    }
+
+    fn kept_at(&self, digest: &Digest) -> std::path::PathBuf {
+        self.inner.store.as_ref().map(|store| store.component(digest)).unwrap_or_default()
+    }
+
+    fn registered(&self, id: &AgentId, outcome: Option<Outcome>) -> Result<Arc<AgentEntry>, RegisterError> {
+        Err(match outcome {
+            Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
+                self.learn_ahead();
+                return Ok(self.entry(id)?);
+            }
+            Some(Outcome::Failed(failure)) => ChangeError::Failed(failure).into(),
+            Some(Outcome::Stale) => ChangeError::Overtaken(id.clone()).into(),
+            None => ChangeError::Failed(LoadFailure::Interrupted).into(),
+        })
+    }
+}
