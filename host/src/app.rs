@@ -15,6 +15,7 @@ use crate::auth::{self, AdminKey, Authenticator, Secret};
 use crate::capabilities::Services;
 use crate::config::{self, AuthConfig, Config, RouterConfig};
 use crate::domain::{AgentId, AgentScope, Clock, RequestId, SystemClock};
+pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::Scheduler;
@@ -70,12 +71,12 @@ pub enum StartError {
 }
 
 /// What a host is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Purpose {
-    /// One command: it loads agents.toml's agents, remembers nothing and changes nothing.
+    /// One command: it loads agents.toml's agents, in this process, remembers nothing and changes nothing.
     Ask,
     /// To serve: it remembers what serves, and is the data folder's only one.
-    Serve,
+    Serve(Compiler),
 }
 
 /// A host without its HTTP side: agents and what runs them.
@@ -97,13 +98,13 @@ impl Host {
     pub fn new(config: Config, purpose: Purpose) -> Result<Self, StartError> {
         let data_dir = config.server.data_dir.as_path();
         make_private(data_dir)?;
-        let store = match purpose {
-            Purpose::Ask => None,
-            Purpose::Serve => Some(Store::open(data_dir)?),
+        let (store, compiler) = match purpose {
+            Purpose::Ask => (None, Compiler::InProcess),
+            Purpose::Serve(compiler) => (Some(Store::open(data_dir)?), compiler),
         };
         let services = Arc::new(Services::default());
         let runtime = tokio::runtime::Handle::current();
-        let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), services, runtime)?);
+        let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), compiler, services, runtime)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let settings = registry::Settings {
             router: router_settings(&config.router),
@@ -219,13 +220,13 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`] says what to change.
-    pub async fn bind(config: Config, file: SettingsFile) -> Result<Self, StartError> {
+    pub async fn bind(config: Config, file: SettingsFile, compiler: Compiler) -> Result<Self, StartError> {
         let listen = config.server.listen;
         make_private(&config.server.data_dir)?;
         let (authenticator, admin_key) = authenticator(&config)?;
         let bound = TcpListener::bind(listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|reason| StartError::Listen { listen, reason })?;
-        let host = Host::new(config, Purpose::Serve)?;
+        let host = Host::new(config, Purpose::Serve(compiler))?;
         let shutdown = Shutdown::new();
         let api = host.api(authenticator, shutdown.clone());
         Ok(Self { host, file, listener, api, shutdown, address, admin_key })

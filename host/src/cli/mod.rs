@@ -8,6 +8,7 @@ mod build;
 mod call;
 mod check;
 mod client;
+mod compile;
 mod evaluate;
 mod keys;
 mod output;
@@ -94,6 +95,9 @@ enum Command {
     Agents(agents::AgentsArgs),
     /// Make keys for clients
     Keys(keys::KeysArgs),
+    /// Compile one component; the host starts this
+    #[command(hide = true)]
+    CompileComponent(compile::CompileArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -111,6 +115,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Route(args) => route::run(&global, args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Agents(args) => agents::run(&global, &args),
+        Command::CompileComponent(args) => Ok(compile::run(&args)),
         Command::Keys(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
             Ok(match keys::run(args, global.json, &mut out, &mut err)? {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{self, Output};
 use super::{Exit, Global, build, runtime};
 use crate::api::Ended;
-use crate::app::{Server, SettingsFile};
+use crate::app::{Compiler, Server, SettingsFile};
 use crate::config::{Config, LogFormat};
 use crate::telemetry;
 
@@ -36,14 +36,21 @@ pub(super) struct DevArgs {
     serve: ServeArgs,
 }
 
-/// Serves.
+/// Serves. Components may be a stranger's: each is compiled in a process of its own.
 pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
     let adjust = move |config: &mut Config| args.apply(config);
-    run_host(global, SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) })
+    let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
+    run_host(global, file, Compiler::Child { program: this_program()? })
+}
+
+/// This program's file. Linux still finds it when a newer one has taken its place.
+fn this_program() -> std::io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
 /// Serves what `file` says, until a signal.
-fn run_host(global: &Global, file: SettingsFile) -> anyhow::Result<Exit> {
+fn run_host(global: &Global, file: SettingsFile, compiler: Compiler) -> anyhow::Result<Exit> {
     let mut config = match global.load()? {
         Ok(config) => config,
         Err(exit) => return Ok(exit),
@@ -53,7 +60,7 @@ fn run_host(global: &Global, file: SettingsFile) -> anyhow::Result<Exit> {
     let format = if global.json { LogFormat::Json } else { config.server.log_format };
     let _logging = telemetry::init(format, level)?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(run(global, config, file));
+    let ended = runtime.block_on(run(global, config, file, compiler));
     // What still compiles is not waited for.
     runtime.shutdown_background();
     ended
@@ -78,7 +85,8 @@ pub(super) fn dev(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
         // The author wants to see the failure.
         config.reload.rollback = false;
     };
-    run_host(global, SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) })
+    let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
+    run_host(global, file, Compiler::InProcess)
 }
 
 impl ServeArgs {
@@ -93,9 +101,14 @@ impl ServeArgs {
     }
 }
 
-async fn run(global: &Global, config: Config, file: SettingsFile) -> anyhow::Result<Exit> {
+async fn run(
+    global: &Global,
+    config: Config,
+    file: SettingsFile,
+    compiler: Compiler,
+) -> anyhow::Result<Exit> {
     let anonymous = config.auth.anonymous;
-    let server = Server::bind(config, file).await?;
+    let server = Server::bind(config, file, compiler).await?;
     let url = format!("http://{}", server.address);
     if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
         output::note(&format!(

@@ -1,6 +1,8 @@
 //! `[engine]`: the pool that instances come from, and compiling. A change needs a restart.
 
-use super::key::{Key, PAGE, WASM32, count, count_otherwise, flag, size};
+use std::time::Duration;
+
+use super::key::{HOUR, Key, PAGE, WASM32, count, count_otherwise, flag, size, time};
 use super::quantity::{GIB, KIB, MIB};
 use super::report::Report;
 use super::section::Section;
@@ -28,6 +30,10 @@ pub struct EngineConfig {
     pub guest_threads: u32,
     /// `compile_jobs`: components compiled at once. Default: the number of processors, at most 4.
     pub compile_jobs: u32,
+    /// `compile_memory`: memory that compiling one component may take. Default 2 GiB.
+    pub compile_memory: u64,
+    /// `compile_time`: processor time that compiling one component may take. Default 60 s.
+    pub compile_time: Duration,
     /// `fuel_yield_interval`: units of fuel after which a guest lets others run. Default 100,000.
     pub fuel_yield_interval: u64,
     /// `cache`: whether compiled code is kept on disk. Default true.
@@ -57,6 +63,18 @@ pub(super) const KEYS: &[Key] = &[
         .default_in_words("the number of processors, at most 4")
         .at_restart(),
     Key::new(
+        "compile_memory",
+        size(256 * MIB, 256 * GIB, 2 * GIB),
+        "memory that compiling one component may take, where `serve` does it in a process of its own",
+    )
+    .at_restart(),
+    Key::new(
+        "compile_time",
+        time(1_000, HOUR, 60_000),
+        "processor time that it may take, in whole seconds; four times that by the clock",
+    )
+    .at_restart(),
+    Key::new(
         "fuel_yield_interval",
         count(1_000, 1_000_000_000, 100_000),
         "units of fuel after which an agent lets others run",
@@ -80,6 +98,8 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Engine
         max_component_size: section.number(report, "max_component_size"),
         guest_threads: section.count_if_set(report, "guest_threads").unwrap_or(processors.min(1_024)),
         compile_jobs: section.count_if_set(report, "compile_jobs").unwrap_or(processors.min(4)),
+        compile_memory: section.number(report, "compile_memory"),
+        compile_time: section.duration(report, "compile_time"),
         fuel_yield_interval: section.number(report, "fuel_yield_interval"),
         cache: section.flag(report, "cache"),
     }

@@ -5,15 +5,20 @@
 //! (0700), and a file whose content does not match the checksum in its name, or that wasmtime
 //! does not take, is discarded and compiled again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use wasmtime::component::Component;
 
+use sha2::Digest as _;
+
 use super::EngineError;
+use super::compile::refusal;
+use super::component::LoadError;
 use crate::domain::Digest;
 
 /// The folder of one engine's compiled code.
@@ -53,67 +58,123 @@ impl Cache {
     }
 
     /// The compiled form of the component with this digest, if a sound one is here.
-    pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
+    ///
+    /// # Errors
+    /// If it is sound and does not fit the pool.
+    pub(super) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &Digest,
+    ) -> Result<Option<Component>, LoadError> {
         for (path, checksum) in self.files_of(digest) {
             let discard = |reason: &str| {
                 tracing::warn!(file = %path.display(), reason, "discarded compiled code; compiling again");
                 // If it cannot be removed it is discarded again next time.
                 let _ = fs::remove_file(&path);
             };
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
+            match checksum_of(&path) {
+                Ok(found) if found == checksum => {}
+                Ok(_) => {
+                    discard("its content is damaged");
+                    continue;
+                }
                 Err(error) => {
                     discard(&error.to_string());
                     continue;
                 }
-            };
-            if Digest::of(&bytes).to_string() != checksum {
-                discard("its content is damaged");
-                continue;
             }
-            drop(bytes);
-            match deserialize(engine, &path) {
-                Ok(component) => return Some(component),
-                Err(error) => discard(&format!("{error:#}")),
+            match deserialize_file(engine, &path).map_err(refusal) {
+                Ok(component) => return Ok(Some(component)),
+                Err(error @ LoadError::NeverFits(_)) => return Err(error),
+                Err(error) => discard(&error.to_string()),
             }
         }
-        None
+        Ok(None)
     }
 
-    /// Keeps compiled code. Failing to is said in the log and costs only time.
-    pub(super) fn store(&self, digest: &Digest, compiled: &[u8]) {
-        if let Err(error) = self.try_store(digest, compiled) {
-            tracing::warn!(folder = %self.folder.display(), %error, "could not keep compiled code");
+    /// Keeps compiled code and maps it from its file. `None` if it cannot be kept, which is
+    /// said in the log and costs only time and memory.
+    ///
+    /// # Errors
+    /// If it does not fit the pool.
+    pub(super) fn store(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &Digest,
+        compiled: &mut impl Read,
+    ) -> Result<Option<Component>, LoadError> {
+        let path = match self.try_store(digest, compiled) {
+            Ok(path) => path,
+            Err(error) => {
+                tracing::warn!(folder = %self.folder.display(), %error, "could not keep compiled code");
+                return Ok(None);
+            }
+        };
+        match deserialize_file(engine, &path).map_err(refusal) {
+            Ok(component) => Ok(Some(component)),
+            Err(error @ LoadError::NeverFits(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "could not map compiled code");
+                let _ = fs::remove_file(&path);
+                Ok(None)
+            }
         }
     }
 
-    /// Removes what is kept of this component.
-    pub(super) fn forget(&self, digest: &Digest) {
-        for (path, _) in self.files_of(digest) {
-            // What cannot be removed costs room, nothing else.
-            let _ = fs::remove_file(path);
-        }
-    }
-
-    fn try_store(&self, digest: &Digest, compiled: &[u8]) -> std::io::Result<()> {
-        let name = format!("{digest}.{}.cwasm", Digest::of(compiled));
+    fn try_store(&self, digest: &Digest, compiled: &mut impl Read) -> std::io::Result<PathBuf> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(compiled)?;
-        file.persist(self.folder.join(name))?;
-        Ok(())
+        let checksum = copy(compiled, &mut file)?;
+        let path = self.folder.join(format!("{digest}.{checksum}.cwasm"));
+        file.persist(&path)?;
+        Ok(path)
+    }
+
+    /// Removes the compiled code of these components.
+    pub(super) fn forget<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) {
+        let digests: BTreeSet<String> = digests.into_iter().map(Digest::to_string).collect();
+        for (path, digest, _) in self.files() {
+            if digests.contains(&digest)
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::warn!(file = %path.display(), %error, "could not remove compiled code");
+            }
+        }
     }
 
     fn files_of(&self, digest: &Digest) -> Vec<(PathBuf, String)> {
-        let prefix = format!("{digest}.");
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                let checksum = name.to_str()?.strip_prefix(&prefix)?.strip_suffix(".cwasm")?;
-                Some((entry.path(), checksum.to_owned()))
-            })
-            .collect()
+        let digest = digest.to_string();
+        let of_this = |(path, of, checksum)| (of == digest).then_some((path, checksum));
+        self.files().filter_map(of_this).collect()
+    }
+
+    /// Every file of compiled code, with the component's digest and the file's checksum.
+    fn files(&self) -> impl Iterator<Item = (PathBuf, String, String)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| {
+            let name = entry.file_name();
+            let (digest, checksum) = name.to_str()?.strip_suffix(".cwasm")?.split_once('.')?;
+            Some((entry.path(), digest.to_owned(), checksum.to_owned()))
+        })
+    }
+}
+
+fn checksum_of(path: &Path) -> std::io::Result<String> {
+    copy(&mut fs::File::open(path)?, &mut std::io::sink())
+}
+
+/// Copies it all; the checksum of what was copied. Compiled code may be large, and is never
+/// in memory as a whole.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
+    let mut sum = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(Digest::from_bytes(sum.finalize().into()).to_string()),
+            read => {
+                sum.update(&buffer[..read]);
+                to.write_all(&buffer[..read])?;
+            }
+        }
     }
 }
 
@@ -125,11 +186,21 @@ fn compatibility(engine: &wasmtime::Engine) -> u64 {
     hasher.finish()
 }
 
+/// Compiled code from its file, mapped.
 #[allow(unsafe_code)]
-fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
+fn deserialize_file(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file must be what `precompile_component` of this wasmtime gave. It lies in a
     // folder that only this user can enter and that `open` checked; `try_store` alone writes
-    // there; the content was just checked against the checksum in its name; and wasmtime
-    // itself refuses another version's or other settings' code. Nobody else's files come here.
+    // there; the content was just checked against the checksum in its name, or written here; and
+    // wasmtime itself refuses another version's or other settings' code. Nobody else's files
+    // come here.
     unsafe { Component::deserialize_file(engine, path) }
+}
+
+/// Compiled code that was never in a file of the cache.
+#[allow(unsafe_code)]
+pub(super) fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: as above: `precompile_component` just gave these bytes, in this process or in a
+    // child that runs this program, and nobody else could write them since.
+    unsafe { Component::deserialize(engine, compiled) }
 }

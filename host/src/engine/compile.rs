@@ -1,13 +1,16 @@
-//! Component bytes to linked component: check, compile or take from the cache, link.
+//! Component bytes to linked component: check, take from the cache or compile, link.
 //!
-//! Blocking and heavy, so it runs on the blocking threads, a bounded number at once.
+//! Compiling is a stranger's work without a bound: it is done elsewhere (`child.rs`) where the
+//! engine was told to, and a bounded number at once. What blocks runs on the blocking threads.
 
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::Component;
 
-use super::Engine;
 use super::component::{LinkedComponent, LoadError, inspect};
+use super::{Compiler, Engine, cache, child};
 use crate::domain::Digest;
 
 impl Engine {
@@ -18,61 +21,101 @@ impl Engine {
     pub async fn load(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<LinkedComponent, LoadError> {
         let closed = |_| LoadError::Interrupted;
         let _permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
+        let size = bytes.len() as u64;
+        let wanted = bytes.clone();
+        let (digest, known) = self.blocking(move |engine| engine.look_up(&wanted)).await?;
+        let component = match known {
+            Some(component) => component,
+            None => self.compile(bytes, digest).await?,
+        };
+        self.blocking(move |engine| {
+            let inspected = inspect(&engine.wasmtime, &component)?;
+            LinkedComponent::link(&engine.linker, &component, inspected, digest, size)
+        })
+        .await
+    }
+
+    /// Removes the compiled code of components that nobody uses any more. It blocks on the disk.
+    ///
+    /// A component that comes back is compiled again; one that runs keeps what it has mapped.
+    pub fn forget<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) {
+        if let Some(cache) = &self.cache {
+            cache.forget(digests);
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
         let engine = self.clone();
-        let load = move || engine.load_blocking(&bytes);
-        match tokio::task::spawn_blocking(load).await {
-            Ok(loaded) => loaded,
-            Err(error) if error.is_panic() => Err(LoadError::Invalid("the compiler failed on it".to_owned())),
+        match tokio::task::spawn_blocking(move || work(&engine)).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => {
+                Err(LoadError::CompilerFailed("it panicked; the host's log has its message".to_owned()))
+            }
             Err(_) => Err(LoadError::Interrupted),
         }
     }
 
-    /// Removes the compiled code of a component that nobody uses any more.
-    pub fn forget(&self, digest: &Digest) {
-        if let Some(cache) = &self.cache {
-            cache.forget(digest);
-        }
-    }
-
-    fn load_blocking(&self, bytes: &[u8]) -> Result<LinkedComponent, LoadError> {
+    fn look_up(&self, bytes: &[u8]) -> Result<(Digest, Option<Component>), LoadError> {
         let size = bytes.len() as u64;
         if size > self.config.max_component_size {
             return Err(LoadError::TooLarge { size, limit: self.config.max_component_size });
         }
         recognise(bytes)?;
         let digest = Digest::of(bytes);
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.wasmtime, &digest));
-        let component = match cached {
-            Some(component) => component,
-            None => self.compile(bytes, &digest)?,
+        let known = match &self.cache {
+            Some(cache) => cache.load(&self.wasmtime, &digest)?,
+            None => None,
         };
-        let inspected = inspect(&self.wasmtime, &component)?;
-        LinkedComponent::link(&self.linker, &component, inspected, digest, size)
+        Ok((digest, known))
     }
 
-    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
-        let began = std::time::Instant::now();
-        let component = match &self.cache {
-            // Straight from the file where there is one: its pages can be given back.
-            Some(cache) => {
-                let compiled = self.wasmtime.precompile_component(bytes).map_err(refusal)?;
-                cache.store(digest, &compiled);
-                drop(compiled);
-                match cache.load(&self.wasmtime, digest) {
-                    Some(component) => component,
-                    None => Component::from_binary(&self.wasmtime, bytes).map_err(refusal)?,
-                }
+    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<Component, LoadError> {
+        let began = Instant::now();
+        let size = bytes.len();
+        let component = match &self.compiler {
+            Compiler::InProcess => {
+                self.blocking(move |engine| {
+                    let compiled = engine.wasmtime.precompile_component(&bytes).map_err(refusal)?;
+                    engine.take_in(&digest, Cursor::new(compiled))
+                })
+                .await?
             }
-            None => Component::from_binary(&self.wasmtime, bytes).map_err(refusal)?,
+            Compiler::Child { program } => {
+                let compiled = child::compile(program, &bytes, &self.config).await?;
+                drop(bytes);
+                self.blocking(move |engine| engine.take_in(&digest, compiled)).await?
+            }
         };
         let ms = began.elapsed().as_millis() as u64;
-        tracing::info!(%digest, bytes = bytes.len(), ms, "compiled a component");
+        tracing::info!(%digest, bytes = size, ms, "compiled a component");
         Ok(component)
+    }
+
+    /// Compiled code to a component: mapped from the cache's file where there is one, since its
+    /// pages can be given back; copied where not.
+    fn take_in(&self, digest: &Digest, mut compiled: impl Read + Seek) -> Result<Component, LoadError> {
+        let broken = |error: std::io::Error| LoadError::CompilerFailed(error.to_string());
+        compiled.seek(SeekFrom::Start(0)).map_err(broken)?;
+        if let Some(cache) = &self.cache
+            && let Some(kept) = cache.store(&self.wasmtime, digest, &mut compiled)?
+        {
+            return Ok(kept);
+        }
+        compiled.seek(SeekFrom::Start(0)).map_err(broken)?;
+        let mut bytes = Vec::new();
+        compiled.read_to_end(&mut bytes).map_err(broken)?;
+        cache::deserialize(&self.wasmtime, &bytes).map_err(|error| match refusal(error) {
+            LoadError::Invalid(reason) => LoadError::CompilerFailed(reason),
+            other => other,
+        })
     }
 }
 
-/// What wasmtime's refusal to compile means. That the pool is too small has no type of its own.
-fn refusal(error: wasmtime::Error) -> LoadError {
+/// What wasmtime's refusal means. That the pool is too small has no type of its own.
+pub(super) fn refusal(error: wasmtime::Error) -> LoadError {
     let text = format!("{error:#}");
     if text.contains("pooling allocator") { LoadError::NeverFits(text) } else { LoadError::Invalid(text) }
 }

@@ -68,6 +68,27 @@ pub enum LoadError {
         "the component can never run: it does not fit the pool: {0}; raise `max_memory`, `max_core_instances`, `max_memories`, `max_tables` or `max_table_elements` in [engine], or make the component smaller"
     )]
     NeverFits(String),
+    /// Compiling it took too much memory.
+    #[error(
+        "compiling took more than `compile_memory` ({limit} bytes); raise it in [engine], or make the component smaller"
+    )]
+    CompileMemory {
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// Compiling it took too long.
+    #[error(
+        "compiling took more than `compile_time` ({seconds} s of processor time); raise it in [engine], or make the component smaller"
+    )]
+    CompileTime {
+        /// Seconds of processor time allowed.
+        seconds: u64,
+    },
+    /// The compiler itself failed.
+    #[error(
+        "the compiler failed on the component: {0}; the host serves on. Build the component again with other tools or options, and please report it if that does not help"
+    )]
+    CompilerFailed(String),
     /// The host is stopping.
     #[error("loading was interrupted; the host is stopping")]
     Interrupted,

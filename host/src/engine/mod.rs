@@ -6,19 +6,22 @@
 
 mod cache;
 mod call;
+mod child;
 mod compile;
+mod compiler;
 mod component;
 mod describe;
 mod settings;
 mod threads;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 pub use call::{Invocation, Spent};
+pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
 pub(crate) use describe::context_validator;
 pub use describe::{DescribeError, Description, Example};
@@ -61,11 +64,25 @@ pub enum EngineError {
     Threads(std::io::Error),
 }
 
+/// Where components are compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compiler {
+    /// In this process, for whoever runs only what is their own.
+    InProcess,
+    /// In a child process each, with `compile_memory` and `compile_time`: compiling a stranger's
+    /// bytes is work without a bound, and a fault in the compiler ends only the child.
+    Child {
+        /// This program: what understands `compile-component`.
+        program: PathBuf,
+    },
+}
+
 /// Compiles components and runs them. Shared by everything that runs guests.
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     linker: Linker<CallState>,
     cache: Option<Cache>,
+    compiler: Compiler,
     compiling: Arc<Semaphore>,
     threads: GuestThreads,
     services: Arc<Services>,
@@ -74,18 +91,19 @@ pub struct Engine {
 
 impl Engine {
     /// Reserves the pool and starts the guests' threads. Compiled code is kept below
-    /// `data_dir`, if there is one. Timers and blocking work of guests go to `runtime`.
+    /// `data_dir`, if there is one, and made by `compiler`. Timers and blocking work of guests go to `runtime`.
     ///
     /// # Errors
     /// [`EngineError`] says which part could not be had; there is no silent fallback.
     pub fn new(
         config: &EngineConfig,
         data_dir: Option<&Path>,
+        compiler: Compiler,
         services: Arc<Services>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, EngineError> {
         let wasmtime =
-            wasmtime::Engine::new(&settings::wasmtime_config(config)).map_err(|error| EngineError::Pool {
+            wasmtime::Engine::new(&settings::running(config)).map_err(|error| EngineError::Pool {
                 instances: config.max_instances,
                 memory: config.max_memory,
                 reason: format!("{error:#}"),
@@ -100,6 +118,7 @@ impl Engine {
         Ok(Self {
             linker,
             cache,
+            compiler,
             compiling: Arc::new(Semaphore::new(config.compile_jobs.max(1) as usize)),
             threads: GuestThreads::start(config.guest_threads, runtime).map_err(EngineError::Threads)?,
             wasmtime,

@@ -1,6 +1,6 @@
 //! wasmtime's settings, from ours. The figures behind them are in `benches/README.md`.
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::config::EngineConfig;
 
@@ -12,12 +12,21 @@ const STACK_KEEP_RESIDENT: usize = 64 * 1024;
 
 /// The engine's settings: components, fuel, and a pool in which every component that the
 /// limits allow fits `max_instances` times.
-pub(super) fn wasmtime_config(config: &EngineConfig) -> Config {
+pub(super) fn running(config: &EngineConfig) -> Config {
+    let mut wasmtime = compiling();
+    wasmtime.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    wasmtime
+}
+
+/// What compiled code depends on: the same wherever it is compiled. The pool is no part of it,
+/// and costs a process that only compiles its start.
+pub(super) fn compiling() -> Config {
     let mut wasmtime = Config::new();
     wasmtime.wasm_component_model(true);
     wasmtime.consume_fuel(true);
     wasmtime.memory_init_cow(true);
-    wasmtime.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    // Said here, or it would depend on the environment, which a compiling child has not.
+    wasmtime.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     wasmtime
 }
 

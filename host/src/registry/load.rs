@@ -211,9 +211,7 @@ impl Loader {
                 .filter(|(_, known)| known.strong_count() > 0)
                 .map(|(digest, _)| *digest),
         );
-        for digest in store.sweep(&needed) {
-            self.engine.forget(&digest);
-        }
+        self.engine.forget(&store.sweep(&needed));
     }
 
     /// Makes a version of the agent that `config` describes, with what an operator approved beside

@@ -1,0 +1,30 @@
+//! `stockade compile-component`: what `serve` starts for each component that it has to compile.
+//! Not for people: it reads a component, writes compiled code, and bounds itself before it does.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::Exit;
+use crate::app;
+
+/// Arguments of `stockade compile-component`.
+#[derive(Debug, Args)]
+pub(super) struct CompileArgs {
+    /// What the host allows, as JSON
+    order: String,
+}
+
+/// Runs it. No logging and no threads of ours: its start is part of every reload.
+pub(super) fn run(args: &CompileArgs) -> Exit {
+    match app::compile_here(&args.order, std::io::stdin().lock(), std::io::stdout().lock()) {
+        Ok(()) => Exit::Done,
+        Err(refusal) => {
+            // Without standard error, the exit code is all that can be told.
+            let mut err = std::io::stderr().lock();
+            let _ = serde_json::to_writer(&mut err, &refusal);
+            let _ = writeln!(err);
+            Exit::Failed
+        }
+    }
+}

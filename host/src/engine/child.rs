@@ -1,0 +1,173 @@
+//! Compiling in a process of its own: what the host does about it. `compiler.rs` is the child.
+//!
+//! The child gets the component on its standard input and leaves compiled code on its standard
+//! output, which is a file in memory: neither passes through the host's own. It starts with
+//! nothing of the host's (no environment, no other files), and whatever it does or becomes, the
+//! host is left with a file or a [`LoadError`].
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use super::compiler::{Order, Refusal};
+use super::component::LoadError;
+use crate::config::EngineConfig;
+
+/// The subcommand that the child runs as.
+const COMPILE_COMMAND: &str = "compile-component";
+
+/// How many times its processor time the child may take by the clock: it runs at a low
+/// priority, and guests may keep every processor busy.
+const CLOCK_FACTOR: u32 = 4;
+/// The most that is read of the child's standard error.
+const MAX_SAID: u64 = 64 * 1024;
+
+/// Compiles `bytes` in a child process that runs `program`; the file holds compiled code.
+///
+/// Dropping the future kills the child.
+pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig) -> Result<File, LoadError> {
+    let failed = |what: &str, error: std::io::Error| {
+        LoadError::CompilerFailed(format!("{what} ({}): {error}", program.display()))
+    };
+    let compiled = scratch().map_err(|error| failed("no memory for its output", error))?;
+    let output = compiled.try_clone().map_err(|error| failed("no file for its output", error))?;
+    let order = Order {
+        bytes: bytes.len(),
+        memory: config.compile_memory,
+        seconds: config.compile_time.as_secs().max(1),
+        parent: std::process::id(),
+    };
+    let order = serde_json::to_string(&order).map_err(|error| failed("no order for it", error.into()))?;
+    let mut child = Command::new(program)
+        .args([COMPILE_COMMAND, &order])
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed("it cannot be started", error))?;
+    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let mut said = Vec::new();
+    let clock = config.compile_time.saturating_mul(CLOCK_FACTOR);
+    let ended = tokio::time::timeout(clock, attend(&mut child, bytes, &mut said)).await;
+    // The child, where the time is up, and whatever it may have started.
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    match ended {
+        Ok(Ok(status)) => verdict(status, &String::from_utf8_lossy(&said), config).map(|()| compiled),
+        Ok(Err(error)) => Err(failed("it was lost", error)),
+        Err(_) => {
+            // It is dead; this only collects it.
+            let _ = child.wait().await;
+            Err(too_long(config))
+        }
+    }
+}
+
+/// Feeds the child and listens to it until it ends.
+async fn attend(child: &mut Child, bytes: &[u8], said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
+    let (input, words) = (child.stdin.take(), child.stderr.take());
+    let feed = async {
+        if let Some(mut input) = input {
+            // A child that ended early closed this; how it ended says more than the error here.
+            let _ = input.write_all(bytes).await;
+        }
+    };
+    let listen = async {
+        match words {
+            Some(words) => words.take(MAX_SAID).read_to_end(said).await.map(|_| ()),
+            None => Ok(()),
+        }
+    };
+    let ((), heard) = tokio::join!(feed, listen);
+    heard?;
+    child.wait().await
+}
+
+/// What the way in which the child ended means.
+fn verdict(status: ExitStatus, said: &str, config: &EngineConfig) -> Result<(), LoadError> {
+    if status.success() {
+        return Ok(());
+    }
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let signal = status.signal();
+    let is = |one: Signal| signal == Some(one.as_raw());
+    if is(Signal::XCPU) {
+        return Err(too_long(config));
+    }
+    // An allocation that is refused ends a Rust program by `abort`; a mapping or a thread that
+    // is refused comes as an error of the system.
+    let refused_memory = ["memory allocation of", "(os error 12)", "Cannot allocate memory"];
+    if is(Signal::XFSZ) || refused_memory.iter().any(|words| said.contains(words)) {
+        return Err(LoadError::CompileMemory { limit: config.compile_memory });
+    }
+    match serde_json::from_str(last) {
+        Ok(Refusal::Refused(reason)) => Err(LoadError::Invalid(reason)),
+        Ok(Refusal::Broken(reason)) => Err(LoadError::CompilerFailed(reason)),
+        Err(_) if is(Signal::KILL) => Err(LoadError::CompilerFailed(
+            "the system killed it, most likely because the machine's memory ran out".to_owned(),
+        )),
+        Err(_) => {
+            let end: String = last.chars().take(500).collect();
+            Err(LoadError::CompilerFailed(format!("it ended with {status}: {end}")))
+        }
+    }
+}
+
+fn too_long(config: &EngineConfig) -> LoadError {
+    LoadError::CompileTime { seconds: Duration::from_secs(config.compile_time.as_secs().max(1)).as_secs() }
+}
+
+/// A file of nobody else's, in memory where the system has such files.
+fn scratch() -> std::io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{MemfdFlags, memfd_create};
+        Ok(File::from(memfd_create("compiled", MemfdFlags::CLOEXEC)?))
+    }
+    #[cfg(not(target_os = "linux"))]
+    tempfile::tempfile()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn ended(raw: i32, said: &str) -> LoadError {
+        let config = Config::defaults(Path::new("/")).engine;
+        verdict(ExitStatus::from_raw(raw), said, &config).expect_err("a refusal")
+    }
+
+    #[test]
+    fn however_it_ends_the_host_knows_what_to_say() {
+        let limit = 2 << 30;
+        let exit = |code: i32| code << 8;
+        assert_eq!(ended(Signal::XCPU.as_raw(), ""), LoadError::CompileTime { seconds: 60 });
+        let memory = LoadError::CompileMemory { limit };
+        assert_eq!(ended(Signal::ABORT.as_raw(), "memory allocation of 9 bytes failed\n"), memory);
+        assert_eq!(ended(exit(101), "panicked: Os: Cannot allocate memory (os error 12)"), memory);
+        assert_eq!(ended(Signal::XFSZ.as_raw(), ""), memory);
+        let refused = "a warning\n{\"refused\":\"unexpected end\"}\n";
+        assert_eq!(ended(exit(1), refused), LoadError::Invalid("unexpected end".to_owned()));
+        for (raw, said, word) in [
+            (Signal::KILL.as_raw(), "", "memory ran out"),
+            (Signal::SEGV.as_raw(), "", "SIGSEGV"),
+            (exit(101), "thread 'main' panicked at x.rs:1:\nindex out of bounds", "index out of bounds"),
+            (exit(1), "{\"broken\":\"no input\"}", "no input"),
+        ] {
+            let LoadError::CompilerFailed(reason) = ended(raw, said) else { panic!("{said}") };
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Compiling in a process of its own: the child's side. It bounds itself before it reads a byte
+//! of the component, compiles it, and ends.
+//!
+//! Must not touch a file, the network or the host's folders: it has standard input and output,
+//! and what it knows of the host is its [`Order`].
+
+use std::io::{Read, Write};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::settings;
+
+/// How much lower than the host's the child's priority is: a spinning guest gets thrice its
+/// share of a processor, and no more.
+const NICE: i32 = 5;
+
+/// What the host tells the child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The component's size.
+    pub(super) bytes: usize,
+    /// The memory that it may use.
+    pub(super) memory: u64,
+    /// The processor time that it may use.
+    pub(super) seconds: u64,
+    /// The host's process.
+    pub(super) parent: u32,
+}
+
+/// Why the child has nothing to give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The component is at fault.
+    #[error("the component is not valid: {0}")]
+    Refused(String),
+    /// The host or the machine is.
+    #[error("cannot compile: {0}")]
+    Broken(String),
+}
+
+/// Compiles the component in `input` as `order` says, in this process, which is bounded from
+/// here on: it should do nothing else and end.
+///
+/// # Errors
+/// [`Refusal`] says whose fault it is.
+pub fn compile_here(order: &str, mut input: impl Read, mut output: impl Write) -> Result<(), Refusal> {
+    let broken = |what: &str, error: &dyn std::fmt::Display| Refusal::Broken(format!("{what}: {error}"));
+    let order: Order = serde_json::from_str(order).map_err(|error| broken("the order is not one", &error))?;
+    confine(&order)?;
+    let mut bytes = Vec::with_capacity(order.bytes);
+    input.read_to_end(&mut bytes).map_err(|error| broken("cannot read the component", &error))?;
+    if bytes.len() != order.bytes {
+        return Err(Refusal::Broken("the component did not come whole: the host may have ended".to_owned()));
+    }
+    let engine = wasmtime::Engine::new(&settings::compiling())
+        .map_err(|error| broken("cannot set up the compiler", &error))?;
+    let compiled =
+        engine.precompile_component(&bytes).map_err(|error| Refusal::Refused(format!("{error:#}")))?;
+    let written = output.write_all(&compiled).and_then(|()| output.flush());
+    written.map_err(|error| broken("cannot give the compiled code", &error))
+}
+
+/// Takes from this process what compiling does not need.
+fn confine(order: &Order) -> Result<(), Refusal> {
+    let refused = |error: rustix::io::Errno| Refusal::Broken(format!("cannot bound the compiler: {error}"));
+    outlive_nobody(order)?;
+    // Data and not address space: what is only reserved costs nothing.
+    for (resource, limit) in [
+        (Resource::Data, order.memory),
+        (Resource::Fsize, order.memory),
+        (Resource::Cpu, order.seconds),
+        (Resource::Core, 0),
+        (Resource::Nofile, 16),
+    ] {
+        lower(resource, limit).map_err(refused)?;
+    }
+    rustix::process::nice(NICE).map_err(refused)?;
+    Ok(())
+}
+
+/// Ends with the host, and before it if memory runs out.
+fn outlive_nobody(order: &Order) -> Result<(), Refusal> {
+    #[cfg(target_os = "linux")]
+    {
+        let refused = |error| Refusal::Broken(format!("cannot be tied to the host: {error}"));
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(refused)?;
+        // A container may not let its processes say this; the limits hold all the same.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    }
+    // The host may have ended before it was asked to tell.
+    let parent = rustix::process::getppid().map(Pid::as_raw_nonzero);
+    if parent.is_some_and(|parent| i64::from(parent.get()) == i64::from(order.parent)) {
+        Ok(())
+    } else {
+        Err(Refusal::Broken("the host has ended".to_owned()))
+    }
+}
+
+/// Sets a limit that cannot be raised again; a lower one that is there already stays.
+fn lower(resource: Resource, limit: u64) -> rustix::io::Result<()> {
+    let known = rustix::process::getrlimit(resource).maximum;
+    let limit = Some(known.map_or(limit, |known| known.min(limit)));
+    rustix::process::setrlimit(resource, Rlimit { current: limit, maximum: limit })
+}
