@@ -11,8 +11,10 @@ use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
 use crate::domain::{AgentId, CapabilityScope, Failure};
 
-/// How long `describe` may take.
-const DESCRIBE_TIME: Duration = Duration::from_secs(1);
+/// The fuel of a trial run: about a second of computing, and the same on a busy host.
+pub(super) const TRIAL_FUEL: u64 = 1_000_000_000;
+/// How long a trial run may take by the clock, waiting and other guests' turns included.
+pub(super) const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// How large a description may be, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -61,8 +63,11 @@ pub enum DescribeError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// It computed too much.
+    #[error("`describe` did not return within {TRIAL_FUEL} units of fuel; it should only return constants")]
+    OutOfFuel,
     /// It did not answer in time.
-    #[error("`describe` did not return within {} ms; it should only return constants", DESCRIBE_TIME.as_millis())]
+    #[error("`describe` did not return within {} s; it should only return constants", TRIAL_TIME.as_secs())]
     TimedOut,
     /// It failed.
     #[error("`describe` failed: {0}")]
@@ -92,7 +97,7 @@ impl Engine {
             component,
             rights: Arc::new(rights),
             caller: CapabilityScope::Only(Arc::from([])),
-            limits: Limits { output: MAX_BYTES as u64, timeout: DESCRIBE_TIME, ..*limits },
+            limits: Limits { fuel: TRIAL_FUEL, output: MAX_BYTES as u64, timeout: TRIAL_TIME, ..*limits },
         };
         let mut spent = Spent::default();
         let run = async {
@@ -103,10 +108,11 @@ impl Engine {
                 Err(error) => Err(sandbox.failure(&error)),
             }
         };
-        match tokio::time::timeout(DESCRIBE_TIME, run).await {
+        match tokio::time::timeout(TRIAL_TIME, run).await {
             Ok(Ok(description)) => check(description).map_err(DescribeError::Invalid),
             Ok(Err(failure)) => Err(match failure {
                 Failure::MemoryExhausted { limit } => DescribeError::NeverFits { limit },
+                Failure::FuelExhausted { .. } => DescribeError::OutOfFuel,
                 other => DescribeError::Failed(other.internal()),
             }),
             Err(_) => Err(DescribeError::TimedOut),

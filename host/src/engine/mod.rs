@@ -11,6 +11,7 @@ mod compile;
 mod compiler;
 mod component;
 mod describe;
+mod self_test;
 mod settings;
 mod threads;
 
@@ -25,6 +26,7 @@ pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
 pub(crate) use describe::context_validator;
 pub use describe::{DescribeError, Description, Example};
+pub use self_test::{MAX_SELF_TESTS, SelfTestError};
 pub use threads::GuestTask;
 
 use crate::capabilities::{self, CallState, Services};

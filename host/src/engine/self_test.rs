@@ -1,0 +1,154 @@
+//! An agent's examples as its tests: each that says what its answer must contain is run before
+//! a version goes live, in a fresh sandbox with every gated capability refused.
+//!
+//! What bounds it is fuel, so that how busy the host is decides nothing; the clock is there for
+//! agents that wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::describe::{TRIAL_FUEL, TRIAL_TIME};
+use super::{Engine, Example, Invocation, LinkedComponent, Spent};
+use crate::capabilities::AgentRights;
+use crate::config::{Grants, Limits};
+use crate::domain::{AgentId, CapabilityScope, Failure, RequestId, Task, TaskText};
+
+/// How many examples are run; what comes after them is not.
+pub const MAX_SELF_TESTS: usize = 32;
+/// Fuel for all of them together.
+const ALL_FUEL: u64 = 5 * TRIAL_FUEL;
+/// Time for all of them together.
+const ALL_TIME: Duration = Duration::from_secs(30);
+/// How much of a text is shown, in characters.
+const SHOWN: usize = 200;
+
+/// Why a version failed its own test. Each message says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelfTestError {
+    /// The answer lacks what it must contain.
+    #[error(
+        "the self-test `{task}` must answer with a text that contains `{expected}`, and it answered `{answered}`; mend `handle`, or the example's `expected` in `describe`"
+    )]
+    Wrong {
+        /// The example's task.
+        task: String,
+        /// What the answer must contain.
+        expected: String,
+        /// The answer, shortened.
+        answered: String,
+    },
+    /// There was no answer.
+    #[error(
+        "the self-test `{task}` must answer with a text that contains `{expected}`, and it failed: {reason}; mend `handle`, or leave the example's `expected` out"
+    )]
+    Failed {
+        /// The example's task.
+        task: String,
+        /// What the answer must contain.
+        expected: String,
+        /// How it failed, shortened.
+        reason: String,
+    },
+    /// Its capabilities were refused, and it needs them.
+    #[error(
+        "the self-test `{task}` needs `{capability}`, and self-tests run with every gated capability refused: {reason}; leave the example's `expected` out"
+    )]
+    NeedsCapability {
+        /// The example's task.
+        task: String,
+        /// The first capability that was refused.
+        capability: String,
+        /// What came instead, shortened.
+        reason: String,
+    },
+    /// All together cost too much.
+    #[error(
+        "the self-tests took more than {what} together, up to and with `{task}`; give fewer examples an `expected`, or make them cheaper"
+    )]
+    TooMuch {
+        /// The example that was too much.
+        task: String,
+        /// The bound that was met.
+        what: &'static str,
+    },
+}
+
+impl Engine {
+    /// Runs each of `examples` that has an expected text, the first [`MAX_SELF_TESTS`] of them,
+    /// until one fails. The text must occur in the response as it is written, upper and lower
+    /// case included. Poll it on the guests' threads.
+    ///
+    /// # Errors
+    /// [`SelfTestError`] names the example and says what to change.
+    pub async fn self_test(
+        &self,
+        component: Arc<LinkedComponent>,
+        agent: &AgentId,
+        limits: &Limits,
+        config: &BTreeMap<String, String>,
+        examples: &[Example],
+    ) -> Result<(), SelfTestError> {
+        let rights = AgentRights { id: agent.clone(), grants: Grants::default(), config: config.clone() };
+        let fuel = limits.fuel.min(TRIAL_FUEL);
+        let mut invocation = Invocation {
+            component,
+            rights: Arc::new(rights),
+            caller: CapabilityScope::Only(Arc::from([])),
+            limits: Limits { fuel, timeout: limits.timeout.min(TRIAL_TIME), ..*limits },
+        };
+        let (began, mut fuel_left) = (Instant::now(), ALL_FUEL);
+        let expecting = examples.iter().filter_map(|one| Some((&one.task, one.expected.as_ref()?)));
+        for (number, (task, expected)) in expecting.take(MAX_SELF_TESTS).enumerate() {
+            let time_left = ALL_TIME.saturating_sub(began.elapsed());
+            let too_much = |what| SelfTestError::TooMuch { task: shorten(task), what };
+            if time_left.is_zero() {
+                return Err(too_much("30 s"));
+            }
+            let failed = |reason: String| SelfTestError::Failed {
+                task: shorten(task),
+                expected: shorten(expected),
+                reason,
+            };
+            let query = TaskText::parse(task).map_err(|error| failed(error.to_string()))?;
+            invocation.limits.fuel = fuel.min(fuel_left);
+            let task_given = Task {
+                query,
+                context: None,
+                request_id: RequestId::from_random(number as u128),
+                time_left: invocation.limits.timeout.min(time_left),
+            };
+            let mut spent = Spent::default();
+            let answer = self.call(&invocation, task_given, &mut spent).await;
+            fuel_left = fuel_left.saturating_sub(spent.fuel);
+            let found = match answer {
+                Ok(reply) if reply.response.contains(expected.as_str()) => continue,
+                Ok(reply) => Ok(shorten(&reply.response)),
+                Err(Failure::FuelExhausted { limit }) if limit < fuel => {
+                    return Err(too_much("5,000,000,000 units of fuel"));
+                }
+                Err(failure) => Err(shorten(&failure.internal())),
+            };
+            return Err(match (spent.denials.first(), found) {
+                (Some(denial), Ok(reason) | Err(reason)) => SelfTestError::NeedsCapability {
+                    task: shorten(task),
+                    capability: denial.capability.to_string(),
+                    reason,
+                },
+                (None, Ok(answered)) => {
+                    SelfTestError::Wrong { task: shorten(task), expected: shorten(expected), answered }
+                }
+                (None, Err(reason)) => failed(reason),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a text that may be long.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
