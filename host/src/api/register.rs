@@ -310,6 +310,7 @@ fn changed(id: &AgentId, error: ChangeError) -> ApiError {
             | LoadFailure::Unreadable { .. }
             | LoadFailure::Refused { .. }
             | LoadFailure::Undescribed { .. }
+            | LoadFailure::SelfTest { .. }
             | LoadFailure::TakenBack { .. },
         ) => ApiError::InvalidRequest { field: Some("component".to_owned()), message },
     }

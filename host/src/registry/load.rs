@@ -3,7 +3,7 @@
 //! Shares what agents have in common: one component is loaded once however many agents it
 //! serves, and describes itself once for each memory limit.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -17,7 +17,7 @@ use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
-use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError};
+use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, SelfTestError};
 
 /// Why an agent has no new version. Each message says what to change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +58,14 @@ pub enum LoadFailure {
         /// The component's file.
         path: String,
     },
+    /// Its own examples say that it does not work.
+    #[error("{path}: {reason}")]
+    SelfTest {
+        /// The component's file.
+        path: String,
+        /// Which of them, and what to change.
+        reason: SelfTestError,
+    },
     /// The code was taken back before.
     #[error(
         "{path}: this version was taken back: {reason}. Save another version, or let it in again with `stockade approve {agent}`"
@@ -87,6 +95,7 @@ impl LoadFailure {
             | Self::Refused { .. }
             | Self::Undescribed { .. }
             | Self::Broken { .. }
+            | Self::SelfTest { .. }
             | Self::TakenBack { .. }
             | Self::NotRecorded(_)
             | Self::Interrupted => AgentStatus::Failed,
@@ -98,7 +107,12 @@ impl LoadFailure {
 pub(super) struct Prepared {
     component: Arc<LinkedComponent>,
     described: Mutex<HashMap<u64, Arc<Described>>>,
+    /// How its self-tests ended, under each memory limit and `config` that was tried.
+    tested: Mutex<HashMap<TestedUnder, Result<(), SelfTestError>>>,
 }
+
+/// What a self-test depends on beside the code.
+type TestedUnder = (u64, BTreeMap<String, String>);
 
 impl Prepared {
     pub(super) fn digest(&self) -> Digest {
@@ -182,7 +196,8 @@ impl Loader {
         }
         let refused = |reason| LoadFailure::Refused { path: shown, reason };
         let component = Arc::new(self.engine.load(bytes.clone()).await.map_err(refused)?);
-        let prepared = Arc::new(Prepared { component, described: Mutex::default() });
+        let prepared =
+            Arc::new(Prepared { component, described: Mutex::default(), tested: Mutex::default() });
         {
             // From here on it is in use, and what is in use is not swept away.
             let mut in_use = self.in_use.lock();
@@ -212,6 +227,28 @@ impl Loader {
                 .map(|(digest, _)| *digest),
         );
         self.engine.forget(&store.sweep(&needed));
+    }
+
+    /// Runs the examples of the agent that `config` describes as its tests.
+    pub(super) async fn self_test(
+        &self,
+        config: &AgentConfig,
+        prepared: &Arc<Prepared>,
+    ) -> Result<(), LoadFailure> {
+        let failed = |reason| LoadFailure::SelfTest { path: config.component.display().to_string(), reason };
+        let under: TestedUnder = (config.limits.memory, config.config.clone());
+        let known = prepared.tested.lock().get(&under).cloned();
+        if let Some(tested) = known {
+            return tested.map_err(failed);
+        }
+        let described = self.describe(config, prepared).await?;
+        let (engine, component) = (self.engine.clone(), prepared.component.clone());
+        let (id, limits, values) = (config.id.clone(), config.limits, config.config.clone());
+        let run =
+            async move { engine.self_test(component, &id, &limits, &values, &described.said.examples).await };
+        let tested = self.engine.spawn(run).await.ok_or(LoadFailure::Interrupted)?;
+        prepared.tested.lock().insert(under, tested.clone());
+        tested.map_err(failed)
     }
 
     /// Makes a version of the agent that `config` describes, with what an operator approved beside

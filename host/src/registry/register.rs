@@ -102,7 +102,10 @@ impl Registry {
         let (config, text) = settings(&self.kept_at(&prepared.digest()))?;
         let config = Arc::new(config);
         let approved = over.as_ref().map(|entry| entry.record.approved.clone()).unwrap_or_default();
-        let result = self.inner.loader.agent(&config, &approved, &prepared).await;
+        let result = match self.inner.loader.self_test(&config, &prepared).await {
+            Ok(()) => self.inner.loader.agent(&config, &approved, &prepared).await,
+            Err(failure) => Err(failure),
+        };
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Proposed, basis, began, digest, result };

@@ -336,7 +336,15 @@ impl Registry {
         let (digest, result) = match component {
             Ok(prepared) => {
                 let path = || config.component.display().to_string();
-                let load = loader.agent(config, &record.approved, prepared);
+                // What serves has passed its tests before.
+                let new = record.serving.as_ref().is_none_or(|last| last.digest != prepared.digest());
+                let load = async {
+                    let version = loader.agent(config, &record.approved, prepared).await?;
+                    if new {
+                        loader.self_test(config, prepared).await?;
+                    }
+                    Ok(version)
+                };
                 let broken = |_| Err(LoadFailure::Broken { path: path() });
                 let result = AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(broken);
                 (Some(prepared.digest()), result)
