@@ -43,7 +43,21 @@ const ROOMS: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
-    ("cli", &["domain", "config", "telemetry", "registry", "auth", "api", "app", "shutdown"]),
+    (
+        "cli",
+        &[
+            "domain",
+            "config",
+            "telemetry",
+            "capabilities",
+            "engine",
+            "registry",
+            "auth",
+            "api",
+            "app",
+            "shutdown",
+        ],
+    ),
 ];
 
 /// Every Rust file below `folder`, but for what was built.

@@ -1,146 +1,107 @@
-//! `stockade:system`: figures about this machine. Gated as `system`.
+//! `stockade:system`: figures about a machine. Gated as `system`.
 //!
-//! Reading them blocks, so it happens on the blocking threads; processor use needs two samples
-//! some time apart, which callers that come together share.
+//! Grants decide first, whatever the figures' source; every answer is charged. Where figures come
+//! from is [`SystemSource`]: this machine, or what the author of a test says.
+
+mod canned;
+mod machine;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use sysinfo::{Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use super::CallState;
 use crate::bindings::v0_1::stockade::system::system::{
     Cpu, Disk, Error, Host, Load, Machine, Memory, Network, Order, Process,
 };
+use crate::config::cases::Figures;
+use machine::ThisMachine;
 
-/// The shortest span over which processor use means something.
-const SAMPLE_SPAN: Duration = Duration::from_millis(250);
-/// A sample older than this says little about now.
-const SAMPLE_AGE: Duration = Duration::from_secs(5);
-/// Threads that read figures at once.
-const READERS: usize = 4;
 /// The most processes that are listed.
 const MAX_PROCESSES: usize = 100;
 
-/// Reads the machine; keeps the last processor sample.
+/// Where `stockade:system` reads.
 #[derive(Debug)]
-pub struct SystemSource {
-    sampler: Arc<Mutex<Sampler>>,
-    readers: Arc<Semaphore>,
+pub struct SystemSource(Source);
+
+#[derive(Debug)]
+enum Source {
+    Machine(ThisMachine),
+    Canned(Figures),
 }
 
 impl Default for SystemSource {
+    /// This machine.
     fn default() -> Self {
-        Self { sampler: Arc::default(), readers: Arc::new(Semaphore::new(READERS)) }
+        Self(Source::Machine(ThisMachine::default()))
     }
-}
-
-#[derive(Debug, Default)]
-struct Sampler {
-    /// Made at the first use.
-    system: Option<System>,
-    cpu: Taken,
-    processes: Taken,
-}
-
-/// When a sample was taken, and whether it spans enough to say something.
-#[derive(Debug, Default, Clone, Copy)]
-struct Taken {
-    at: Option<Instant>,
-    measured: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Sample {
-    Cpu,
-    Processes,
 }
 
 impl SystemSource {
-    /// Gives `read` a system whose `sample` spans at least [`SAMPLE_SPAN`] and is fresh.
-    async fn sampled<T: Send + 'static>(
-        &self,
-        sample: Sample,
-        read: impl FnOnce(&System) -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        let mut sampler = self.sampler.clone().lock_owned().await;
-        let last = *sampler.taken(sample);
-        let age = last.at.map(|at| at.elapsed());
-        // Whoever waited here while another measured takes what that one found.
-        if last.measured && age.is_some_and(|age| age < SAMPLE_SPAN) {
-            let none = || Error::Unavailable("there is no sample".to_owned());
-            return sampler.system.as_ref().map(read).ok_or_else(none);
-        }
-        if age.is_none_or(|age| age > SAMPLE_AGE) {
-            sampler = self.blocking(move || refresh(sampler, sample, Span::Begins)).await?;
-            tokio::time::sleep(SAMPLE_SPAN).await;
-        } else if let Some(rest) = age.and_then(|age| SAMPLE_SPAN.checked_sub(age)) {
-            tokio::time::sleep(rest).await;
-        }
-        self.blocking(move || {
-            let sampler = refresh(sampler, sample, Span::Ends)?;
-            sampler.system.as_ref().map(read).ok_or(sysinfo::Error::Unsupported)
-        })
-        .await
+    /// These figures, whatever machine this is. One that is not among them is unavailable.
+    pub fn canned(figures: Figures) -> Self {
+        Self(Source::Canned(figures))
     }
 
-    /// Runs `read` where it may block, a few at once: a file system that hangs holds those and no
-    /// other thread. What the operating system refuses is unavailable.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, sysinfo::Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let lost = || Error::Unavailable("reading the machine's figures failed".to_owned());
-        let reader = self.readers.clone().acquire_owned().await.map_err(|_| lost())?;
-        let reading = tokio::task::spawn_blocking(move || {
-            let _reader = reader;
-            read()
-        });
-        match reading.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
-            Err(_) => Err(lost()),
+    async fn machine(&self) -> Result<Machine, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.machine().await,
+            Source::Canned(figures) => canned::machine(figures),
         }
     }
-}
 
-/// Which end of a span a sample is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Span {
-    Begins,
-    Ends,
-}
+    async fn cpu(&self) -> Result<Cpu, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.cpu().await,
+            Source::Canned(figures) => canned::cpu(figures),
+        }
+    }
 
-impl Sampler {
-    fn taken(&mut self, sample: Sample) -> &mut Taken {
-        match sample {
-            Sample::Cpu => &mut self.cpu,
-            Sample::Processes => &mut self.processes,
+    async fn load(&self) -> Result<Load, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.load().await,
+            Source::Canned(figures) => canned::load(figures),
+        }
+    }
+
+    async fn memory(&self) -> Result<Memory, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.memory().await,
+            Source::Canned(figures) => canned::memory(figures),
+        }
+    }
+
+    async fn disks(&self) -> Result<Vec<Disk>, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.disks().await,
+            Source::Canned(figures) => canned::disks(figures),
+        }
+    }
+
+    async fn networks(&self) -> Result<Vec<Network>, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.networks().await,
+            Source::Canned(figures) => canned::networks(figures),
+        }
+    }
+
+    async fn processes(&self, order: Order, limit: u32) -> Result<Vec<Process>, Error> {
+        match &self.0 {
+            Source::Machine(machine) => machine.processes(order, limit).await,
+            Source::Canned(figures) => canned::processes(figures, order, limit),
         }
     }
 }
 
-/// Takes a sample; hands the guard on, so that it can cross to the blocking threads.
-fn refresh(
-    mut sampler: OwnedMutexGuard<Sampler>,
-    sample: Sample,
-    span: Span,
-) -> Result<OwnedMutexGuard<Sampler>, sysinfo::Error> {
-    let mut system = match sampler.system.take() {
-        Some(system) => system,
-        None => System::new()?,
-    };
-    match sample {
-        Sample::Cpu => system.refresh_cpu_all(),
-        Sample::Processes => {
-            let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
-            system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
-        }
-    }
-    *sampler.taken(sample) = Taken { at: Some(Instant::now()), measured: span == Span::Ends };
-    sampler.system = Some(system);
-    Ok(sampler)
+/// At most `limit` of these processes, largest first.
+fn largest(mut all: Vec<Process>, order: Order, limit: u32) -> Vec<Process> {
+    all.sort_by(|a, b| {
+        let by_size = match order {
+            Order::Cpu => b.cpu_percent.total_cmp(&a.cpu_percent),
+            Order::Memory => b.memory_bytes.cmp(&a.memory_bytes),
+        };
+        by_size.then(a.pid.cmp(&b.pid))
+    });
+    all.truncate(MAX_PROCESSES.min(limit as usize));
+    all
 }
 
 impl CallState {
@@ -166,7 +127,7 @@ impl CallState {
 impl Host for CallState {
     async fn get_machine(&mut self) -> wasmtime::Result<Result<Machine, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.blocking(machine).await,
+            Ok(services) => services.system.machine().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |machine| 64 + machine.os.len() + machine.hostname.len())
@@ -174,7 +135,7 @@ impl Host for CallState {
 
     async fn get_cpu(&mut self) -> wasmtime::Result<Result<Cpu, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.sampled(Sample::Cpu, cpu).await,
+            Ok(services) => services.system.cpu().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |cpu| 16 + cpu.model.len() + 8 * cpu.per_core_percent.len())
@@ -182,7 +143,7 @@ impl Host for CallState {
 
     async fn get_load(&mut self) -> wasmtime::Result<Result<Load, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.blocking(load).await,
+            Ok(services) => services.system.load().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |_| 24)
@@ -190,7 +151,7 @@ impl Host for CallState {
 
     async fn get_memory(&mut self) -> wasmtime::Result<Result<Memory, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.blocking(memory).await,
+            Ok(services) => services.system.memory().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |_| 40)
@@ -198,7 +159,7 @@ impl Host for CallState {
 
     async fn list_disks(&mut self) -> wasmtime::Result<Result<Vec<Disk>, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.blocking(disks).await,
+            Ok(services) => services.system.disks().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |disks| disks.len() * 96)
@@ -206,7 +167,7 @@ impl Host for CallState {
 
     async fn list_networks(&mut self) -> wasmtime::Result<Result<Vec<Network>, Error>> {
         let answer = match self.system()? {
-            Ok(services) => services.system.blocking(networks).await,
+            Ok(services) => services.system.networks().await,
             Err(error) => Err(error),
         };
         self.charged(answer, |networks| networks.len() * 64)
@@ -218,104 +179,9 @@ impl Host for CallState {
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<Process>, Error>> {
         let answer = match self.system()? {
-            Ok(services) => {
-                let read = move |system: &System| processes(system, order, limit as usize);
-                services.system.sampled(Sample::Processes, read).await
-            }
+            Ok(services) => services.system.processes(order, limit).await,
             Err(error) => Err(error),
         };
         self.charged(answer, |processes| processes.len() * 64)
     }
-}
-
-fn machine() -> Result<Machine, sysinfo::Error> {
-    Ok(Machine {
-        hostname: System::host_name().unwrap_or_default(),
-        os: System::long_os_version().unwrap_or_default(),
-        kernel: System::kernel_version().unwrap_or_default(),
-        architecture: System::cpu_arch(),
-        uptime_seconds: System::uptime()?,
-    })
-}
-
-fn cpu(system: &System) -> Cpu {
-    let cores = system.cpus();
-    Cpu {
-        usage_percent: f64::from(system.global_cpu_usage()),
-        per_core_percent: cores.iter().map(|core| f64::from(core.usage())).collect(),
-        model: cores.first().map(|core| core.brand().trim().to_owned()).unwrap_or_default(),
-    }
-}
-
-fn load() -> Result<Load, sysinfo::Error> {
-    let load = System::load_average()?;
-    Ok(Load { one: load.one, five: load.five, fifteen: load.fifteen })
-}
-
-fn memory() -> Result<Memory, sysinfo::Error> {
-    let mut system = System::new()?;
-    system.refresh_memory();
-    let (total, available) = (system.total_memory(), system.available_memory());
-    Ok(Memory {
-        total,
-        used: total.saturating_sub(available),
-        available,
-        swap_total: system.total_swap(),
-        swap_used: system.used_swap(),
-    })
-}
-
-fn disks() -> Result<Vec<Disk>, sysinfo::Error> {
-    let mut disks: Vec<_> = Disks::new_with_refreshed_list()?
-        .iter()
-        .filter(|disk| disk.total_space() > 0)
-        .map(|disk| Disk {
-            mount_point: disk.mount_point().to_string_lossy().into_owned(),
-            device: disk.name().to_string_lossy().into_owned(),
-            file_system: disk.file_system().to_string_lossy().into_owned(),
-            total: disk.total_space(),
-            available: disk.available_space(),
-        })
-        .collect();
-    disks.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
-    disks.dedup_by(|a, b| a.mount_point == b.mount_point);
-    Ok(disks)
-}
-
-fn networks() -> Result<Vec<Network>, sysinfo::Error> {
-    let mut networks: Vec<_> = Networks::new_with_refreshed_list()?
-        .iter()
-        .map(|(name, network)| Network {
-            name: name.to_string_lossy().into_owned(),
-            received_bytes: network.total_received(),
-            sent_bytes: network.total_transmitted(),
-            receive_errors: network.total_errors_on_received(),
-            send_errors: network.total_errors_on_transmitted(),
-        })
-        .collect();
-    networks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(networks)
-}
-
-fn processes(system: &System, order: Order, limit: usize) -> Vec<Process> {
-    let mut all: Vec<_> = system
-        .processes()
-        .values()
-        .filter(|process| process.thread_kind().is_none())
-        .map(|process| Process {
-            pid: process.pid().as_u32(),
-            name: process.name().to_string_lossy().into_owned(),
-            cpu_percent: f64::from(process.cpu_usage()),
-            memory_bytes: process.memory(),
-        })
-        .collect();
-    all.sort_by(|a, b| {
-        let by_size = match order {
-            Order::Cpu => b.cpu_percent.total_cmp(&a.cpu_percent),
-            Order::Memory => b.memory_bytes.cmp(&a.memory_bytes),
-        };
-        by_size.then(a.pid.cmp(&b.pid))
-    });
-    all.truncate(limit.min(MAX_PROCESSES));
-    all
 }

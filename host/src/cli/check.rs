@@ -10,6 +10,7 @@ use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::config::{self, NoEnvironment};
+use crate::domain::{AgentId, InvalidId};
 use crate::registry::AgentVersion;
 
 /// Arguments of `stockade check`.
@@ -130,6 +131,17 @@ async fn check_component(file: &Path) -> anyhow::Result<Report> {
         (None, Some(reason)) => refused(file, &reason.to_string()),
         (None, None) => refused(file, "the check was interrupted"),
     })
+}
+
+/// The id that an agent in this file would have: the file's name, as far as it can be one.
+///
+/// # Errors
+/// None in fact: what is no id becomes `agent`.
+pub(super) fn id_of(file: &Path) -> Result<AgentId, InvalidId> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let plain: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
+    AgentId::parse(plain.trim_matches('-')).or_else(|_| AgentId::parse("agent"))
 }
 
 fn refused(file: &Path, reason: &str) -> Report {

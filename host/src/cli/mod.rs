@@ -14,6 +14,7 @@ mod keys;
 mod output;
 mod route;
 mod serve;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -85,6 +86,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Check settings files and components, without serving
     Check(check::CheckArgs),
+    /// Run the contract's test cases, and an author's own, against a component
+    Test(test::TestArgs),
     /// Ask one agent
     Call(call::CallArgs),
     /// Show which agent a task is for
@@ -111,6 +114,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve(args) => serve::serve(&global, args),
         Command::Build(args) => build::run(&global, &args),
         Command::Check(args) => check::run(&global, &args),
+        Command::Test(args) => test::run(&global, &args),
         Command::Call(args) => call::run(&global, args),
         Command::Route(args) => route::run(&global, args),
         Command::Evaluate(args) => evaluate::run(&global, &args),

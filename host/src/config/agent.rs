@@ -242,7 +242,7 @@ fn overlay(report: &mut Report<'_>, section: &Section<'_, '_>) -> Overlay {
 }
 
 /// Values of any scalar type, as text: what `wasi:config` can carry.
-fn config(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> BTreeMap<String, String> {
+pub(super) fn config(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     let Some(table) = entry.value.get_ref().as_table() else {
         entry.wrong_type(report);
@@ -275,7 +275,8 @@ fn config(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> BTreeMap<String, St
     values
 }
 
-fn grants(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Grants {
+/// The gated capabilities, and whether each is granted.
+pub(super) fn grants(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Grants {
     let mut granted = BTreeMap::new();
     let Some(table) = entry.value.get_ref().as_table() else {
         let message = format!("must be a table, not {}", type_name(entry.value.get_ref()));

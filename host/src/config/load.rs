@@ -95,7 +95,8 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<String, LoadError> {
+/// The text of a file of settings.
+pub(super) fn read(path: &Path) -> Result<String, LoadError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
         io::ErrorKind::IsADirectory => LoadError::Folder(path.to_owned()),

@@ -1,4 +1,4 @@
-//! Settings: agents.toml, read in two stages.
+//! Settings: agents.toml, read in two stages; and cases.toml in the same manner.
 //!
 //! The text becomes a document in which every value knows its place (`toml`'s spanned tables); the
 //! document becomes [`Config`], one file a section, and everything that is wrong is reported at once.
@@ -8,6 +8,7 @@
 
 mod agent;
 mod auth;
+pub mod cases;
 pub mod diff;
 mod engine;
 mod entry;

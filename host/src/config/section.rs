@@ -173,12 +173,13 @@ pub(super) fn unknown_key(
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     let homes: Vec<&str> =
         SECTIONS.iter().filter(|s| s.keys.iter().any(|key| key.name == text)).map(|s| s.title).collect();
+    let in_cases = title.starts_with("[[case") || title.starts_with("[case");
     let help = match near {
         Some(near) => format!("change `{shown}` to `{near}`, or remove it"),
-        None if homes == ["[defaults.limits]"] && title.starts_with("[agents.") => {
+        None if homes == ["[defaults.limits]"] && (in_cases || title.starts_with("[agents.")) => {
             format!("it is one of the limits: write `limits.{shown} = ...`")
         }
-        None if !homes.is_empty() => format!("`{shown}` is a key of {}", one_of(&homes)),
+        None if !homes.is_empty() && !in_cases => format!("`{shown}` is a key of {}", one_of(&homes)),
         None => format!("remove it, or use {}", one_of(known)),
     };
     let message = format!("unknown key `{shown}` {}{hint}", place(title));

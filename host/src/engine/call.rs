@@ -11,7 +11,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::{Engine, LinkedComponent};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
-use crate::capabilities::{AgentRights, CallState, HostLimit, Line};
+use crate::capabilities::{AgentRights, CallState, HostLimit, Line, Services};
 use crate::config::Limits;
 use crate::domain::{CapabilityScope, Denial, Failure, Reply, Task};
 
@@ -71,16 +71,13 @@ impl<'a> Sandbox<'a> {
     /// If the engine has no fuel, which a fault of this program would be.
     pub(super) fn new(
         engine: &Engine,
+        services: &Arc<Services>,
         invocation: &Invocation,
         spent: &'a mut Spent,
     ) -> wasmtime::Result<Self> {
         let limits = invocation.limits;
-        let state = CallState::new(
-            engine.services.clone(),
-            invocation.rights.clone(),
-            invocation.caller.clone(),
-            &limits,
-        );
+        let state =
+            CallState::new(services.clone(), invocation.rights.clone(), invocation.caller.clone(), &limits);
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
         let transfer = limits.host_bytes.max(limits.output.saturating_add(1));
@@ -163,11 +160,25 @@ impl Engine {
         task: Task,
         spent: &mut Spent,
     ) -> Result<Reply, Failure> {
+        self.call_with(&self.services, invocation, task, spent).await
+    }
+
+    /// The same with other backends than the host's own: a test's.
+    ///
+    /// # Errors
+    /// As [`Engine::call`].
+    pub async fn call_with(
+        &self,
+        services: &Arc<Services>,
+        invocation: &Invocation,
+        task: Task,
+        spent: &mut Spent,
+    ) -> Result<Reply, Failure> {
         let time_left = task.time_left;
         let limit = invocation.limits.timeout;
         let run = async {
             let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
-            let mut sandbox = Sandbox::new(self, invocation, spent).map_err(broken)?;
+            let mut sandbox = Sandbox::new(self, services, invocation, spent).map_err(broken)?;
             let result = run_handle(&mut sandbox, invocation, &task).await;
             match result {
                 Ok(Ok(reply)) => check_reply(reply, &mut sandbox, &invocation.limits),
@@ -198,6 +209,9 @@ async fn run_handle(
     agent.stockade_agent_agent().call_handle(store, &task).await
 }
 
+/// How the failure of an agent begins whose `data` breaks the contract.
+pub(crate) const DATA_IS_NOT_JSON: &str = "the agent's `data` is not JSON";
+
 fn check_reply(reply: contract::Reply, sandbox: &mut Sandbox<'_>, limits: &Limits) -> Result<Reply, Failure> {
     let contract::Reply { response, data, model } = reply;
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -208,7 +222,7 @@ fn check_reply(reply: contract::Reply, sandbox: &mut Sandbox<'_>, limits: &Limit
     }
     if let Some(text) = &data {
         serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .map_err(|error| Failure::AgentFailed(format!("the agent's `data` is not JSON: {error}")))?;
+            .map_err(|error| Failure::AgentFailed(format!("{DATA_IS_NOT_JSON}: {error}")))?;
     }
     Ok(Reply { response, data, model })
 }

@@ -102,7 +102,7 @@ impl Engine {
         let mut spent = Spent::default();
         let run = async {
             let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
-            let mut sandbox = Sandbox::new(self, &invocation, &mut spent).map_err(broken)?;
+            let mut sandbox = Sandbox::new(self, &self.services, &invocation, &mut spent).map_err(broken)?;
             match run_describe(&mut sandbox, &invocation).await {
                 Ok(description) => Ok(description),
                 Err(error) => Err(sandbox.failure(&error)),

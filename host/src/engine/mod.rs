@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
+pub(crate) use call::DATA_IS_NOT_JSON;
 pub use call::{Invocation, Spent};
 pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
