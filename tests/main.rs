@@ -27,3 +27,4 @@ mod quick_start;
 mod routing;
 mod sandbox;
 mod shutdown;
+mod testing;

@@ -1,8 +1,11 @@
 //! `stockade check`: settings files and components, checked without serving.
+//!
+//! Settings are checked here, as a fleet; one component in `component`.
+
+mod component;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -10,8 +13,7 @@ use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::config::{self, NoEnvironment};
-use crate::domain::{AgentId, InvalidId};
-use crate::registry::AgentVersion;
+pub(super) use component::id_of;
 
 /// Arguments of `stockade check`.
 #[derive(Debug, Args)]
@@ -37,7 +39,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
     for file in files {
         let component = file.extension().is_some_and(|extension| extension == "wasm");
         reports.push(runtime.block_on(async {
-            if component { check_component(file).await } else { check_settings(file).await }
+            if component { component::check(file).await } else { check_settings(file).await }
         })?);
     }
     match global.output() {
@@ -46,9 +48,8 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
             global.output().json(&all)?;
         }
         Output::Text => {
-            for report in &reports {
-                output::print(&report.text)?;
-            }
+            let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
+            output::print(&texts.join("\n\n"))?;
         }
     }
     let problems: usize = reports.iter().map(|report| report.problems).sum();
@@ -108,92 +109,4 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     let agents = snapshot.agents().len();
     let json = json!({ "file": file, "agents": agents, "problems": problems, "warnings": warnings });
     Ok(Report { text, json, problems: count })
-}
-
-async fn check_component(file: &Path) -> anyhow::Result<Report> {
-    let data_dir = tempfile::tempdir()?;
-    let path = std::path::absolute(file)?;
-    // A fleet of this one agent. JSON's strings are TOML's, too.
-    let settings = format!("[agents.check]\ncomponent = {}", serde_json::to_string(&path)?);
-    let mut config = config::parse(&settings, "agents.toml", Path::new("/"), &NoEnvironment)?;
-    config.server.data_dir = data_dir.path().to_owned();
-    config.engine.cache = false;
-    for agent in config.agents.values_mut() {
-        agent.limits.memory = config.engine.max_memory;
-    }
-    let host = Host::new(config, Purpose::Ask)?;
-    host.load_all().await;
-    let snapshot = host.registry.snapshot();
-    let entry = snapshot.agents().next().context("the component was not loaded")?;
-    let failure = entry.last_load.as_ref().and_then(|report| report.failure.as_ref());
-    Ok(match (&entry.version, failure) {
-        (Some(version), _) => accepted(file, version),
-        (None, Some(reason)) => refused(file, &reason.to_string()),
-        (None, None) => refused(file, "the check was interrupted"),
-    })
-}
-
-/// The id that an agent in this file would have: the file's name, as far as it can be one.
-///
-/// # Errors
-/// None in fact: what is no id becomes `agent`.
-pub(super) fn id_of(file: &Path) -> Result<AgentId, InvalidId> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let plain: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
-    AgentId::parse(plain.trim_matches('-')).or_else(|_| AgentId::parse("agent"))
-}
-
-fn refused(file: &Path, reason: &str) -> Report {
-    Report {
-        text: format!("{}: error: {reason}", file.display()),
-        json: json!({ "file": file, "problems": [{ "message": reason }] }),
-        problems: 1,
-    }
-}
-
-fn accepted(file: &Path, version: &AgentVersion) -> Report {
-    let (component, said) = (&version.component, &version.card);
-    let grants: Vec<&str> = component.capabilities().iter().copied().collect();
-    let list = |items: &[String]| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
-    let needed = match grants.as_slice() {
-        [] => "none".to_owned(),
-        names => format!("{} (in agents.toml: {})", names.join(", "), grant_line(names)),
-    };
-    let health = if component.exports_health() { "yes" } else { "no" };
-    let text = format!(
-        "{}: an agent\n  name         {}\n  version      {}\n  description  {}\n  category     {}\n  triggers     {}\n  examples     {}\n  needs grants {needed}\n  health       {health}\n  size         {} KiB, least memory {} KiB\n  digest       {}",
-        file.display(),
-        said.name,
-        said.version,
-        said.description,
-        said.category,
-        list(&said.triggers),
-        said.examples.len(),
-        component.size().div_ceil(1024),
-        component.least_memory().unwrap_or(0) / 1024,
-        component.digest(),
-    );
-    let json = json!({
-        "file": file,
-        "problems": [],
-        "name": said.name,
-        "version": said.version,
-        "description": said.description,
-        "category": said.category,
-        "triggers": said.triggers,
-        "examples": said.examples,
-        "imports": component.imports(),
-        "needs_grants": grants,
-        "exports_health": component.exports_health(),
-        "size_bytes": component.size(),
-        "least_memory_bytes": component.least_memory(),
-        "digest": component.digest(),
-    });
-    Report { text, json, problems: 0 }
-}
-
-fn grant_line(names: &[&str]) -> String {
-    let pairs: Vec<String> = names.iter().map(|name| format!("{name} = true")).collect();
-    format!("grants = {{ {} }}", pairs.join(", "))
 }

@@ -134,7 +134,8 @@ async fn test(
         for case in cases {
             if wanted(&case.name) {
                 let found = judge::run(&subject, &case).await;
-                let reason = format!("line {} of the cases", case.line);
+                let file = file.unwrap_or(Path::new("cases.toml")).display();
+                let reason = format!("{file}:{}", case.line);
                 report.rows.push(Row::new(Suite::Cases, case.name, reason, found));
             }
         }

@@ -83,7 +83,7 @@ pub(super) fn plan(subject: &Subject) -> Vec<Planned> {
         .filter(|example| example.expected.is_none())
         .map(|example| asks(&example.task, &context))
         .collect();
-    if !open.is_empty() {
+    if !open.is_empty() && !subject.is_gated() {
         survives("its other examples", "they are what people try first", open);
     }
     if subject.is_gated() {
@@ -97,6 +97,9 @@ pub(super) fn plan(subject: &Subject) -> Vec<Planned> {
     survives("a task of 5,000 characters", anything, vec![asks(&longest(&typical), &context)]);
     let scripts = SCRIPTS.iter().map(|text| asks(text, &context)).collect();
     survives("texts in any script, emoji, combining marks", anything, scripts);
+    let wide = wide_texts().iter().map(|text| asks(text, &context)).collect();
+    let reason = "a text cut by bytes is cut in the middle of a character sooner or later";
+    survives("characters of several bytes", reason, wide);
     survives("control characters", anything, vec![asks(CONTROLS, &context)]);
     let marks = ["?", "…!?.,;:-—_()[]{}<>/\\|@#$%^&*+=~`'\"", "%s%n{}{0}${x}"];
     survives("nothing but punctuation", anything, marks.iter().map(|text| asks(text, &context)).collect());
@@ -135,6 +138,17 @@ const SCRIPTS: &[&str] = &[
     "١٢٣ + ४५६ ½ Ⅷ 𝟘 1\u{a0}000",
     "\u{feff}bom \u{200b}zero\u{200d}width\u{ad} \u{fffd}",
 ];
+
+/// How many characters of several bytes stand in a row.
+const WIDE_CHARS: usize = 500;
+
+/// Texts of characters of two, three and four bytes, each beginning at every offset: a cut at any
+/// fixed number of bytes goes through a character in one of them.
+fn wide_texts() -> Vec<String> {
+    let wide =
+        |c: char| (0..c.len_utf8()).map(move |offset| "x".repeat(offset) + &c.to_string().repeat(WIDE_CHARS));
+    ['é', '服', '👍'].into_iter().flat_map(wide).collect()
+}
 
 /// Every control character but NUL, between letters.
 const CONTROLS: &str = "a\u{1}b\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\t\n\u{b}\u{c}\r\u{e}\u{f}\u{10}\u{11}\
@@ -179,13 +193,13 @@ pub(super) async fn run(subject: &Subject, check: &Check) -> Found {
             let problem = match &ran.result {
                 Ok(reply) if reply.response.contains(expected.as_str()) => broken(&ran),
                 Ok(reply) => Some(format!(
-                    "the answer does not contain `{expected}`; correct the agent, or the `expected` of this example\nanswer: {}",
+                    "the answer does not contain `{expected}`\nanswer: {}\nchange: correct the agent, or the `expected` of this example",
                     shown(&reply.response)
                 )),
                 Err(failure) => broken(&ran).or_else(|| {
                     Some(format!(
-                        "it fails as {}: {failure}; answer it, also with every capability refused, or give it no `expected`",
-                        failure.code()
+                        "it fails as {}\nchange: answer it, also with every capability refused, or give it no `expected`",
+                        words(failure)
                     ))
                 }),
             };
@@ -298,7 +312,28 @@ fn broken(ran: &Ran) -> Option<String> {
         Err(_) => "try again; if it stays so, the host is at fault",
     };
     let failure = ran.result.as_ref().err()?;
-    Some(format!("{}: {}\nchange: {remedy}", failure.code(), failure.internal()))
+    Some(format!("{}\nchange: {remedy}", words(failure)))
+}
+
+/// A failure's code and all that is known of it, without the frames of a backtrace that have no names.
+pub(super) fn words(failure: &Failure) -> String {
+    const NAMELESS: &str = "<unknown>!<wasm function";
+    let internal = failure.internal();
+    let mut text = format!("{}: ", failure.code());
+    for line in internal.lines() {
+        match line.split_once(NAMELESS) {
+            None => text.push_str(&format!(
+                "{}\n",
+                line.trim_end_matches("error while executing at wasm backtrace:")
+            )),
+            // The trap itself stands behind the last frame.
+            Some((_, frame)) => text.extend(frame.split_once(">: ").map(|(_, trap)| trap)),
+        }
+    }
+    if failure.to_string().trim().is_empty() {
+        text.push_str("no message");
+    }
+    text.trim_end().trim_end_matches([';', ' ']).to_owned()
 }
 
 /// Whether a task that the agent claims is left without an answer for no good reason.

@@ -83,6 +83,7 @@ pub(super) struct Found {
 pub(super) struct Row {
     pub(super) suite: Suite,
     pub(super) name: String,
+    /// Why there is such a case, or where it stands.
     pub(super) reason: String,
     pub(super) problem: Option<String>,
     task: Option<String>,
@@ -101,7 +102,10 @@ impl Row {
     pub(super) fn details(&self) -> Vec<String> {
         let mut lines: Vec<String> =
             self.problem.iter().flat_map(|problem| problem.lines()).map(str::to_owned).collect();
-        lines.push(format!("why: {}", self.reason));
+        lines.push(match self.suite {
+            Suite::Conformance => format!("why: {}", self.reason),
+            Suite::Cases => format!("at: {}", self.reason),
+        });
         lines.extend(self.task.iter().map(|task| format!("task: {}", super::conformance::shown(task))));
         lines.extend(self.log());
         lines
@@ -156,7 +160,10 @@ const LIMITS: &[Limit] = &[
         name: "timeout",
         used: |usage| u64::try_from(usage.wall.as_micros()).unwrap_or(u64::MAX),
         allowed: |limits| u64::try_from(limits.timeout.as_micros()).unwrap_or(u64::MAX),
-        shown: |micros| format!("{:.1} ms", micros as f64 / 1_000.0),
+        shown: |micros| match micros as f64 / 1_000.0 {
+            ms if ms < 1_000.0 => format!("{ms:.1} ms"),
+            ms => format!("{:.1} s", ms / 1_000.0),
+        },
     },
     Limit {
         name: "memory",
@@ -186,6 +193,8 @@ pub(super) struct Report {
     cases: Option<PathBuf>,
     /// Name, version and digest, once the component has told.
     agent: Option<(String, String, String)>,
+    /// The agent's own limits.
+    limits: Option<Limits>,
     pub(super) rows: Vec<Row>,
     pub(super) took: Duration,
 }
@@ -193,12 +202,13 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(component: &Path, cases: Option<&Path>) -> Self {
         let (component, cases) = (component.to_owned(), cases.map(Path::to_owned));
-        Self { component, cases, agent: None, rows: Vec::new(), took: Duration::ZERO }
+        Self { component, cases, agent: None, limits: None, rows: Vec::new(), took: Duration::ZERO }
     }
 
     /// Notes who was tested.
     pub(super) fn describe(&mut self, subject: &Subject) {
         let said = &subject.said;
+        self.limits = Some(subject.limits);
         self.agent = Some((said.name.clone(), said.version.clone(), subject.digest().to_string()));
     }
 
@@ -266,8 +276,9 @@ impl Report {
             .limits()
             .map(|(limit, row, used, allowed)| {
                 let share = format!("{:.1} %", 100.0 * used as f64 / allowed.max(1) as f64);
-                let (used, allowed) = ((limit.shown)(used), (limit.shown)(allowed));
-                vec![limit.name.to_owned(), used, allowed, share, cut(&row.name)]
+                let (most, used, allowed) = (used, (limit.shown)(used), (limit.shown)(allowed));
+                let by = if most == 0 { "-".to_owned() } else { cut(&row.name) };
+                vec![limit.name.to_owned(), used, allowed, share, by]
             })
             .collect();
         if !largest.is_empty() {
@@ -282,15 +293,15 @@ impl Report {
         text
     }
 
-    /// Each limit with the case that came nearest to it.
+    /// Each limit with the case that came nearest to it, of those that have the agent's own limits.
     fn limits(&self) -> impl Iterator<Item = (&'static Limit, &Row, u64, u64)> {
-        LIMITS.iter().filter_map(|limit| {
-            let uses = self.rows.iter().filter_map(|row| {
-                let usage = row.usage.as_ref()?;
-                Some((limit, row, (limit.used)(usage), (limit.allowed)(usage.limits.as_ref()?)))
-            });
-            let share = |used: u64, allowed: u64| used as f64 / allowed.max(1) as f64;
-            uses.max_by(|a, b| share(a.2, a.3).total_cmp(&share(b.2, b.3)))
+        let usages = self.rows.iter().filter_map(|row| Some((row, row.usage.as_ref()?)));
+        let own: Vec<(&Row, &Usage)> =
+            usages.filter(|(_, usage)| usage.limits.is_some() && usage.limits == self.limits).collect();
+        LIMITS.iter().filter_map(move |limit| {
+            let most = own.iter().map(|(_, usage)| (limit.used)(usage)).max()?;
+            let (row, _) = own.iter().find(|(_, usage)| (limit.used)(usage) == most)?;
+            Some((limit, *row, most, (limit.allowed)(self.limits.as_ref()?)))
         })
     }
 }

@@ -68,7 +68,7 @@ fn of_agent(agent: &AgentConfig) -> Target {
 
 /// A component that the settings file need not know: it has the limits of an agent without any.
 fn of_file(component: PathBuf, config: &Config) -> Result<Target, String> {
-    let id = super::super::check::id_of(&component).map_err(|error| error.to_string())?;
+    let id = crate::cli::check::id_of(&component).map_err(|error| error.to_string())?;
     Ok(Target { component, id, limits: config.default_limits, config: BTreeMap::new(), cases: None })
 }
 

@@ -265,7 +265,9 @@ fn memory(report: &mut Report<'_>, memory: &Section<'_, '_>) -> Option<Memory> {
     let total = total?;
     let available = match (used, available) {
         (None, None) => {
-            required(report, memory, "available")?;
+            let message = format!("{} has neither `used` nor `available`", memory.title);
+            let help = "add one of them: `total` is the sum of both".to_owned();
+            report.wrong_in_context(memory.at.clone(), &memory.path_of("available"), message, help);
             return None;
         }
         (Some(used), None) => total.checked_sub(used),

@@ -105,7 +105,10 @@ fn cases(report: &mut Report<'_>, root: &DeTable<'_>, base: &Base<'_>) -> Vec<Ca
     }
     let help = || "write `[[case]]` for each case, and below it `task = \"...\"`".to_owned();
     let Some(list) = root.get("case") else {
-        report.wrong_in_context(0..0, "case", "there is no `[[case]]` in this file", help());
+        // What stands in its place has been reported.
+        if root.is_empty() {
+            report.wrong_in_context(0..0, "case", "there is no `[[case]]` in this file", help());
+        }
         return Vec::new();
     };
     let DeValue::Array(items) = list.get_ref() else {
