@@ -90,7 +90,7 @@ fn each_is_refused_with_its_remedy_and_the_others_serve() {
         server.log_lines("the refusal is in the log", |line| {
             line["level"] == "ERROR"
                 && line["agent"] == *id
-                && line["message"].to_string().contains(component.as_str())
+                && line["reason"].to_string().contains(component.as_str())
         });
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -12,7 +12,7 @@ use super::{RandomError, Secret};
 pub const LOCAL_ADMIN: &str = "local-admin";
 
 /// The file's name in the data folder.
-const FILE: &str = "admin.key";
+pub const ADMIN_KEY_FILE: &str = "admin.key";
 /// More than any key has; a longer file is not ours.
 const MAX_FILE: u64 = 4_096;
 
@@ -53,7 +53,7 @@ pub enum AdminKeyError {
 /// # Errors
 /// [`AdminKeyError`] where the folder cannot be used or the file holds something else.
 pub fn load_or_create(data_dir: &Path) -> Result<AdminKey, AdminKeyError> {
-    let path = data_dir.join(FILE);
+    let path = data_dir.join(ADMIN_KEY_FILE);
     if let Some(secret) = read(&path)? {
         return Ok(AdminKey { secret, path, created: false });
     }
@@ -179,7 +179,7 @@ mod tests {
             [b"".as_slice(), b"short", b"two words of more than thirty-two characters", b"\xff\xfe"]
         {
             let folder = tempfile::tempdir().expect("folder");
-            fs::write(folder.path().join(FILE), content).expect("write");
+            fs::write(folder.path().join(ADMIN_KEY_FILE), content).expect("write");
             assert!(matches!(load_or_create(folder.path()), Err(AdminKeyError::Malformed(_))));
         }
     }

@@ -9,7 +9,7 @@ mod authenticator;
 mod secret;
 mod startup;
 
-pub use admin_key::{AdminKey, AdminKeyError, LOCAL_ADMIN, load_or_create};
+pub use admin_key::{ADMIN_KEY_FILE, AdminKey, AdminKeyError, LOCAL_ADMIN, load_or_create};
 pub use authenticator::{ANONYMOUS, AuthError, Authenticator};
 pub use secret::{RandomError, Secret};
 pub use startup::{Refusal, Startup, Warning, startup};

@@ -3,6 +3,7 @@
 //! Both give the same answers, so that every command is written once and `--json` prints what
 //! a client of the server would get.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,6 +15,7 @@ use tower_service::Service;
 
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
+use crate::auth::ADMIN_KEY_FILE;
 use crate::domain::AgentId;
 
 /// Which host a command asks.
@@ -70,14 +72,38 @@ pub(super) fn ask(
     body: Option<&Value>,
 ) -> anyhow::Result<Result<Answer, Exit>> {
     match &server.server {
-        Some(url) => remote(url, server, method, path, body).map(Ok),
+        Some(url) => remote(url, server.key_file.as_deref(), method, path, body).map(Ok),
         None => local(global, needs, method, path, body),
     }
 }
 
+/// Sends one request to the host that serves: where `server` says, or where the settings file says,
+/// with the key that it keeps there. `Err(Exit)` if the settings are wrong.
+pub(super) fn ask_running(
+    global: &Global,
+    server: &ServerArgs,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<Result<Answer, Exit>> {
+    if let Some(url) = &server.server {
+        return remote(url, server.key_file.as_deref(), method, path, None).map(Ok);
+    }
+    let config = match global.load()? {
+        Ok(config) => config,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let url = format!("http://{}", config.server.listen);
+    let own = config.server.data_dir.join(ADMIN_KEY_FILE);
+    let key = own.is_file().then_some(own.as_path());
+    let answer = remote(&url, key, method, path, None);
+    answer.map(Ok).context(
+        "is the host running? Elsewhere than the settings say, name it with `--server URL --key-file FILE`",
+    )
+}
+
 fn remote(
     url: &str,
-    server: &ServerArgs,
+    key_file: Option<&Path>,
     method: Method,
     path: &str,
     body: Option<&Value>,
@@ -92,7 +118,7 @@ fn remote(
         .into();
     let url = format!("{}{path}", url.trim_end_matches('/'));
     let mut request = Request::builder().method(method).uri(&url);
-    if let Some(file) = &server.key_file {
+    if let Some(file) = key_file {
         let key = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read the key in {}", file.display()))?;
         request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.trim()));

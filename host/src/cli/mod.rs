@@ -6,6 +6,7 @@
 mod agents;
 mod build;
 mod call;
+mod change;
 mod check;
 mod client;
 mod compile;
@@ -96,6 +97,10 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// List the agents and where they stand
     Agents(agents::AgentsArgs),
+    /// Let in a version that waits for approval, or one that was taken back
+    Approve(change::ChangeArgs),
+    /// Go back to the version that served before
+    Rollback(change::ChangeArgs),
     /// Make keys for clients
     Keys(keys::KeysArgs),
     /// Compile one component; the host starts this
@@ -120,6 +125,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Agents(args) => agents::run(&global, &args),
         Command::CompileComponent(args) => Ok(compile::run(&args)),
+        Command::Approve(args) => change::run(&global, &args, change::Change::Approve),
+        Command::Rollback(args) => change::run(&global, &args, change::Change::RollBack),
         Command::Keys(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
             Ok(match keys::run(args, global.json, &mut out, &mut err)? {

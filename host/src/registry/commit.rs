@@ -155,7 +155,7 @@ impl Inner {
                     if !matches!(outcome, Outcome::Stale) {
                         *outcome = Outcome::Failed(failure.clone());
                     }
-                    tracing::error!(agent = %shown.id, "{failure}");
+                    tracing::error!(agent = %shown.id, reason = %failure, "agent was not changed");
                 }
                 let report = |entry: &AgentEntry| {
                     entry.clone().loaded(LoadReport {
@@ -390,7 +390,7 @@ impl Shown {
                 tracing::warn!(%agent, digest, wants = wants.join(", "), "agent waits for approval: its new version imports what it is not granted; `stockade approve {agent}` lets it in, or a grant in agents.toml");
             }
             (Outcome::Failed(failure), _) => {
-                tracing::error!(%agent, component = self.component, reason = %failure, "agent was not loaded: {failure}");
+                tracing::error!(%agent, component = self.component, reason = %failure, "agent was not loaded");
             }
             (Outcome::Stale, _) => tracing::debug!(%agent, "a load was overtaken"),
             (Outcome::Live(_) | Outcome::Same, None) => {}
