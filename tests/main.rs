@@ -21,6 +21,7 @@ mod failures;
 mod layers;
 mod limits;
 mod loading;
+mod metrics;
 mod noise;
 mod queues;
 mod quick_start;

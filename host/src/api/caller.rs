@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::error::ApiError;
 use super::{Api, front, origins};
-use crate::domain::{AgentId, Principal};
+use crate::domain::{AgentId, Principal, Role};
 
 /// A caller that was let in, and the request that it sent.
 pub(super) struct Caller {
@@ -22,6 +22,14 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Lets only those pass who may change what the host runs, and see all of it.
+    pub(super) fn admin(&self) -> Result<(), ApiError> {
+        match self.principal.role {
+            Role::Admin => Ok(()),
+            Role::Call => Err(ApiError::Forbidden("this needs a key of the role `admin`")),
+        }
+    }
+
     /// Whether it may see the agent `id` of `category`.
     pub(super) fn may_call(&self, id: &AgentId, category: &str) -> bool {
         self.principal.agent_scope.allows(id, category)

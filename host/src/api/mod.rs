@@ -20,6 +20,7 @@ mod error;
 mod execute;
 mod front;
 mod health;
+mod metrics;
 mod origins;
 mod page;
 mod register;
@@ -108,6 +109,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/agents/{id}/execute", post(execute::execute_agent))
         .route("/api/agents/status", get(agents::status))
         .route("/agents/status", get(agents::status))
+        .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::alive))
         .route("/liveness", get(health::alive))
         .route("/health", get(health::alive))

@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, agents, answer, body, call};
 use crate::config::{AgentConfig, Problems, agent_from_json};
-use crate::domain::{AgentId, Digest, Failure, Role};
+use crate::domain::{AgentId, Digest, Failure};
 use crate::registry::{
     ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, Place, RegisterError, Registration,
 };
@@ -40,7 +40,7 @@ pub(super) async fn register(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let mut asked = read(&api, request).await?;
     let id = match asked.settings.remove("id") {
         Some(Value::String(id)) => {
@@ -60,7 +60,7 @@ pub(super) async fn replace(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     let mut asked = read(&api, request).await?;
@@ -76,7 +76,7 @@ pub(super) async fn remove(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     api.registry.remove(&id).await.map_err(|error| changed(&id, error))?;
@@ -89,7 +89,7 @@ pub(super) async fn approve(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     let entry = api.registry.approve(&id).await.map_err(|error| changed(&id, error))?;
@@ -102,7 +102,7 @@ pub(super) async fn roll_back(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     let reason = format!("an operator took it back (key `{}`)", caller.principal.key_id);
@@ -150,7 +150,7 @@ pub(super) async fn generate(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    admin(&caller)?;
+    caller.admin()?;
     let body = body::read(&api, request).await?;
     let asked: GenerateBody = body::parse_object(&api.server.load(), &body)?;
     if !(1..=MAX_GENERATED).contains(&asked.count) {
@@ -259,14 +259,6 @@ async fn read_parts(api: &Api, request: Request) -> Result<Asked, ApiError> {
         seen.push(name);
     }
     Ok(asked)
-}
-
-/// Only an admin's key changes what the host runs.
-fn admin(caller: &Caller) -> Result<(), ApiError> {
-    match caller.principal.role {
-        Role::Admin => Ok(()),
-        Role::Call => Err(ApiError::Forbidden("this needs a key of the role `admin`")),
-    }
 }
 
 /// The settings' problems, with keys as the client wrote them.

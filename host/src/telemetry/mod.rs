@@ -4,6 +4,8 @@
 //! terminal or a full pipe; the queue to it is bounded, and past the bound lines are dropped.
 //! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
 
+pub mod metrics;
+
 use std::io::{BufWriter, IsTerminal};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};

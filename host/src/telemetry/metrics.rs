@@ -1,0 +1,140 @@
+//! The metrics that the host shows: every name, what it means, and how a scrape is written.
+//!
+//! Owns no state: whoever has the figures hands them in at each scrape, so that they cannot drift
+//! from what the rest of the interface says.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// The media type of a scrape.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A metric's name and meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Name {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+}
+
+/// Whether a metric can fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It only grows; `_total` is added to its name.
+    Counter,
+    /// It moves.
+    Gauge,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Name {
+    Name { name, help, kind: Kind::Counter }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Name {
+    Name { name, help, kind: Kind::Gauge }
+}
+
+/// Seconds since the host started.
+pub const UPTIME: Name = gauge("stockade_uptime_seconds", "Seconds since the host started");
+/// Requests that are being answered.
+pub const REQUESTS: Name = gauge("stockade_requests_in_flight", "Requests that are being answered");
+/// Agents in each status.
+pub const AGENTS: Name = gauge("stockade_agents", "Agents in each status");
+/// Ends of attempts to change what serves.
+pub const RELOADS: Name = counter("stockade_reloads", "Ends of attempts to change what an agent serves");
+/// Whether an agent's last load failed.
+pub const RELOAD_FAILING: Name = gauge(
+    "stockade_agent_reload_failing",
+    "1 while the last attempt to load the agent failed and what served before serves on, or nothing",
+);
+/// Since when an agent's loads fail.
+pub const RELOAD_FAILING_SINCE: Name = gauge(
+    "stockade_agent_reload_failing_since_seconds",
+    "Unix time since when attempts to load the agent have failed",
+);
+/// The generation that serves.
+pub const GENERATION: Name = gauge("stockade_agent_generation", "The generation that serves");
+/// Calls that began.
+pub const CALLS: Name = counter("stockade_agent_calls", "Calls that began");
+/// Calls without an answer.
+pub const ERRORS: Name =
+    counter("stockade_agent_errors", "Calls that ended without an answer, or were turned away");
+/// Calls that run.
+pub const RUNNING: Name = gauge("stockade_agent_running", "Calls that run now");
+/// Calls that wait.
+pub const QUEUED: Name = gauge("stockade_agent_queued", "Calls that wait now");
+
+/// What a scrape shows of one metric: a value for each set of labels.
+#[derive(Debug)]
+pub struct Metric {
+    /// Which.
+    pub name: Name,
+    /// Its values; an empty list of metrics is left out.
+    pub samples: Vec<(Vec<(&'static str, String)>, f64)>,
+}
+
+impl Metric {
+    /// A metric without labels.
+    pub fn single(name: Name, value: f64) -> Self {
+        Self { name, samples: vec![(Vec::new(), value)] }
+    }
+}
+
+/// Writes a scrape in the OpenMetrics text format.
+///
+/// # Errors
+/// None in fact: what is written to is text in memory.
+pub fn scrape(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(metrics)));
+    let mut page = String::new();
+    text::encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+#[derive(Debug)]
+struct Scrape(Vec<Metric>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for Metric { name: Name { name, help, kind }, samples } in &self.0 {
+            let kind_of = match kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            if samples.is_empty() {
+                continue;
+            }
+            let mut metric = encoder.encode_descriptor(name, help, None, kind_of)?;
+            for (labels, value) in samples {
+                let encoder = metric.encode_family(labels)?;
+                match kind {
+                    Kind::Counter => ConstCounter::new(*value).encode(encoder)?,
+                    Kind::Gauge => ConstGauge::new(*value).encode(encoder)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_names_labels_and_values() {
+        let failed = Metric { name: RELOADS, samples: vec![(vec![("outcome", "failed".to_owned())], 2.0)] };
+        let page = scrape(vec![Metric::single(UPTIME, 1.5), failed]).expect("text");
+        assert!(page.contains("# TYPE stockade_reloads counter"), "{page}");
+        assert!(page.contains("stockade_reloads_total{outcome=\"failed\"} 2.0"), "{page}");
+        assert!(page.contains("stockade_uptime_seconds 1.5"), "{page}");
+        assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+}
