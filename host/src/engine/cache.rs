@@ -1,6 +1,7 @@
 //! Compiled code on disk, by the component's digest and the engine's compatibility.
 //!
-//! `DATA/cache/<engine>/<component digest>.<checksum of the file>.cwasm`. Loading compiled code
+//! `DATA/cache/<engine>/<component digest>.<checksum of the file>.cwasm`, and beside it what debug
+//! information the component had (`<component digest>.lines`, see `lines.rs`). Loading compiled code
 //! is only sound for files that this program wrote itself: the folder is the owner's alone
 //! (0700), and a file whose content does not match the checksum in its name, or that wasmtime
 //! does not take, is discarded and compiled again.
@@ -12,13 +13,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use wasmtime::component::Component;
-
 use sha2::Digest as _;
+use wasmtime::component::Component;
 
 use super::EngineError;
 use super::compile::refusal;
-use super::component::LoadError;
+use super::component::{LoadError, Loaded};
+use super::lines::Lines;
+use super::output::Output;
 use crate::domain::Digest;
 
 /// The folder of one engine's compiled code.
@@ -65,7 +67,7 @@ impl Cache {
         &self,
         engine: &wasmtime::Engine,
         digest: &Digest,
-    ) -> Result<Option<Component>, LoadError> {
+    ) -> Result<Option<Loaded>, LoadError> {
         for (path, checksum) in self.files_of(digest) {
             let discard = |reason: &str| {
                 tracing::warn!(file = %path.display(), reason, "discarded compiled code; compiling again");
@@ -84,7 +86,7 @@ impl Cache {
                 }
             }
             match deserialize_file(engine, &path).map_err(refusal) {
-                Ok(component) => return Ok(Some(component)),
+                Ok(component) => return Ok(Some(Loaded { component, lines: self.lines_of(digest) })),
                 Err(error @ LoadError::NeverFits(_)) => return Err(error),
                 Err(error) => discard(&error.to_string()),
             }
@@ -101,8 +103,8 @@ impl Cache {
         &self,
         engine: &wasmtime::Engine,
         digest: &Digest,
-        compiled: &mut impl Read,
-    ) -> Result<Option<Component>, LoadError> {
+        compiled: &mut Output,
+    ) -> Result<Option<Loaded>, LoadError> {
         let path = match self.try_store(digest, compiled) {
             Ok(path) => path,
             Err(error) => {
@@ -111,7 +113,7 @@ impl Cache {
             }
         };
         match deserialize_file(engine, &path).map_err(refusal) {
-            Ok(component) => Ok(Some(component)),
+            Ok(component) => Ok(Some(Loaded { component, lines: self.lines_of(digest) })),
             Err(error @ LoadError::NeverFits(_)) => Err(error),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "could not map compiled code");
@@ -121,16 +123,34 @@ impl Cache {
         }
     }
 
-    fn try_store(&self, digest: &Digest, compiled: &mut impl Read) -> std::io::Result<PathBuf> {
+    fn try_store(&self, digest: &Digest, compiled: &mut Output) -> std::io::Result<PathBuf> {
+        let mut lines = tempfile::NamedTempFile::new_in(&self.folder)?;
+        if std::io::copy(&mut compiled.lines()?, &mut lines)? > 0 {
+            lines.persist(self.lines_path(digest))?;
+        }
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        let checksum = copy(compiled, &mut file)?;
+        let checksum = copy(&mut compiled.code()?, &mut file)?;
         let path = self.folder.join(format!("{digest}.{checksum}.cwasm"));
         file.persist(&path)?;
         Ok(path)
     }
 
+    fn lines_path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(format!("{digest}.lines"))
+    }
+
+    /// What debug information the component had, as it was compiled.
+    fn lines_of(&self, digest: &Digest) -> Option<Lines> {
+        Lines::open(fs::File::open(self.lines_path(digest)).ok()?).ok()
+    }
+
     /// Removes the compiled code of these components.
     pub(super) fn forget<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) {
+        let digests: BTreeSet<&Digest> = digests.into_iter().collect();
+        for digest in &digests {
+            // Most have none.
+            let _ = fs::remove_file(self.lines_path(digest));
+        }
         let digests: BTreeSet<String> = digests.into_iter().map(Digest::to_string).collect();
         for (path, digest, _) in self.files() {
             if digests.contains(&digest)

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
-use super::{Engine, LinkedComponent};
+use super::lines::Lines;
+use super::{Engine, LinkedComponent, frames};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::{AgentRights, CallState, HostLimit, Line, Services};
 use crate::config::Limits;
@@ -55,6 +56,7 @@ pub struct Spent {
 pub(super) struct Sandbox<'a> {
     pub(super) store: Store<CallState>,
     limits: Limits,
+    lines: Option<Lines>,
     began: Instant,
     spent: &'a mut Spent,
 }
@@ -85,7 +87,8 @@ impl<'a> Sandbox<'a> {
         store.set_max_component_handles(limits.handles as usize);
         store.set_fuel(limits.fuel)?;
         store.fuel_async_yield_interval(Some(engine.config.fuel_yield_interval.max(1)))?;
-        Ok(Self { store, limits, began: Instant::now(), spent })
+        let lines = invocation.component.lines.clone();
+        Ok(Self { store, limits, lines, began: Instant::now(), spent })
     }
 
     /// What an error from the guest means.
@@ -129,6 +132,7 @@ impl<'a> Sandbox<'a> {
         if text.contains(HANDLES_MESSAGE) {
             return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
         }
+        let text = frames::describe(error, self.lines.as_ref());
         Failure::Trapped { internal: format!("{}{text}", said()) }
     }
 }

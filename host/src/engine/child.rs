@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 
 use super::compiler::{Order, Refusal};
 use super::component::LoadError;
+use super::output::scratch;
 use crate::config::EngineConfig;
 
 /// The subcommand that the child runs as.
@@ -126,17 +127,6 @@ fn verdict(status: ExitStatus, said: &str, config: &EngineConfig) -> Result<(), 
 
 fn too_long(config: &EngineConfig) -> LoadError {
     LoadError::CompileTime { seconds: Duration::from_secs(config.compile_time.as_secs().max(1)).as_secs() }
-}
-
-/// A file of nobody else's, in memory where the system has such files.
-fn scratch() -> std::io::Result<File> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{MemfdFlags, memfd_create};
-        Ok(File::from(memfd_create("compiled", MemfdFlags::CLOEXEC)?))
-    }
-    #[cfg(not(target_os = "linux"))]
-    tempfile::tempfile()
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 //! Compiling is a stranger's work without a bound: it is done elsewhere (`child.rs`) where the
 //! engine was told to, and a bounded number at once. What blocks runs on the blocking threads.
 
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wasmtime::component::Component;
-
-use super::component::{LinkedComponent, LoadError, inspect};
+use super::component::{LinkedComponent, LoadError, Loaded, inspect};
+use super::lines::Lines;
+use super::output::{self, Output, Unwritten, scratch};
 use super::{Compiler, Engine, cache, child};
 use crate::domain::Digest;
 
@@ -24,13 +25,13 @@ impl Engine {
         let size = bytes.len() as u64;
         let wanted = bytes.clone();
         let (digest, known) = self.blocking(move |engine| engine.look_up(&wanted)).await?;
-        let component = match known {
-            Some(component) => component,
+        let loaded = match known {
+            Some(loaded) => loaded,
             None => self.compile(bytes, digest).await?,
         };
         self.blocking(move |engine| {
-            let inspected = inspect(&engine.wasmtime, &component)?;
-            LinkedComponent::link(&engine.linker, &component, inspected, digest, size)
+            let inspected = inspect(&engine.wasmtime, &loaded.component)?;
+            LinkedComponent::link(&engine.linker, loaded, inspected, digest, size)
         })
         .await
     }
@@ -58,7 +59,7 @@ impl Engine {
         }
     }
 
-    fn look_up(&self, bytes: &[u8]) -> Result<(Digest, Option<Component>), LoadError> {
+    fn look_up(&self, bytes: &[u8]) -> Result<(Digest, Option<Loaded>), LoadError> {
         let size = bytes.len() as u64;
         if size > self.config.max_component_size {
             return Err(LoadError::TooLarge { size, limit: self.config.max_component_size });
@@ -72,51 +73,58 @@ impl Engine {
         Ok((digest, known))
     }
 
-    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<Component, LoadError> {
+    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<Loaded, LoadError> {
         let began = Instant::now();
         let size = bytes.len();
-        let component = match &self.compiler {
+        let compiled = match &self.compiler {
             Compiler::InProcess => {
                 self.blocking(move |engine| {
-                    let compiled = engine.wasmtime.precompile_component(&bytes).map_err(refusal)?;
-                    engine.take_in(&digest, Cursor::new(compiled))
+                    let file = scratch().map_err(broken)?;
+                    output::write(&engine.wasmtime, &bytes, &file).map_err(refusal)?;
+                    Ok(file)
                 })
                 .await?
             }
-            Compiler::Child { program } => {
-                let compiled = child::compile(program, &bytes, &self.config).await?;
-                drop(bytes);
-                self.blocking(move |engine| engine.take_in(&digest, compiled)).await?
-            }
+            Compiler::Child { program } => child::compile(program, &bytes, &self.config).await?,
         };
+        let loaded = self.blocking(move |engine| engine.take_in(&digest, compiled)).await?;
         let ms = began.elapsed().as_millis() as u64;
         tracing::info!(%digest, bytes = size, ms, "compiled a component");
-        Ok(component)
+        Ok(loaded)
     }
 
     /// Compiled code to a component: mapped from the cache's file where there is one, since its
     /// pages can be given back; copied where not.
-    fn take_in(&self, digest: &Digest, mut compiled: impl Read + Seek) -> Result<Component, LoadError> {
-        let broken = |error: std::io::Error| LoadError::CompilerFailed(error.to_string());
-        compiled.seek(SeekFrom::Start(0)).map_err(broken)?;
+    fn take_in(&self, digest: &Digest, compiled: File) -> Result<Loaded, LoadError> {
+        let mut output = Output::open(compiled).map_err(broken)?;
         if let Some(cache) = &self.cache
-            && let Some(kept) = cache.store(&self.wasmtime, digest, &mut compiled)?
+            && let Some(kept) = cache.store(&self.wasmtime, digest, &mut output)?
         {
             return Ok(kept);
         }
-        compiled.seek(SeekFrom::Start(0)).map_err(broken)?;
-        let mut bytes = Vec::new();
-        compiled.read_to_end(&mut bytes).map_err(broken)?;
-        cache::deserialize(&self.wasmtime, &bytes).map_err(|error| match refusal(error) {
+        let mut code = Vec::new();
+        output.code().and_then(|mut from| from.read_to_end(&mut code)).map_err(broken)?;
+        let component = cache::deserialize(&self.wasmtime, &code).map_err(|error| match refusal(error) {
             LoadError::Invalid(reason) => LoadError::CompilerFailed(reason),
             other => other,
-        })
+        })?;
+        drop(code);
+        let mut file = scratch().map_err(broken)?;
+        output.lines().and_then(|mut from| std::io::copy(&mut from, &mut file)).map_err(broken)?;
+        Ok(Loaded { component, lines: Lines::open(file).ok() })
     }
+}
+
+fn broken(error: std::io::Error) -> LoadError {
+    LoadError::CompilerFailed(error.to_string())
 }
 
 /// What wasmtime's refusal means. That the pool is too small has no type of its own.
 pub(super) fn refusal(error: wasmtime::Error) -> LoadError {
     let text = format!("{error:#}");
+    if error.is::<Unwritten>() {
+        return LoadError::CompilerFailed(text);
+    }
     if text.contains("pooling allocator") { LoadError::NeverFits(text) } else { LoadError::Invalid(text) }
 }
 

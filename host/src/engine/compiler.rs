@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::output::{self, Unwritten};
 use super::settings;
 
 /// How much lower than the host's the child's priority is: a spinning guest gets thrice its
@@ -45,7 +46,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`] says whose fault it is.
-pub fn compile_here(order: &str, mut input: impl Read, mut output: impl Write) -> Result<(), Refusal> {
+pub fn compile_here(order: &str, mut input: impl Read, to: impl Write) -> Result<(), Refusal> {
     let broken = |what: &str, error: &dyn std::fmt::Display| Refusal::Broken(format!("{what}: {error}"));
     let order: Order = serde_json::from_str(order).map_err(|error| broken("the order is not one", &error))?;
     confine(&order)?;
@@ -56,10 +57,10 @@ pub fn compile_here(order: &str, mut input: impl Read, mut output: impl Write) -
     }
     let engine = wasmtime::Engine::new(&settings::compiling())
         .map_err(|error| broken("cannot set up the compiler", &error))?;
-    let compiled =
-        engine.precompile_component(&bytes).map_err(|error| Refusal::Refused(format!("{error:#}")))?;
-    let written = output.write_all(&compiled).and_then(|()| output.flush());
-    written.map_err(|error| broken("cannot give the compiled code", &error))
+    output::write(&engine, &bytes, to).map_err(|error| {
+        let text = format!("{error:#}");
+        if error.is::<Unwritten>() { Refusal::Broken(text) } else { Refusal::Refused(text) }
+    })
 }
 
 /// Takes from this process what compiling does not need.

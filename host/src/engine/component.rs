@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use wasmtime::component::{Component, Linker};
 
+use super::lines::Lines;
 use crate::bindings::v0_1::GuestPre;
 use crate::bindings::{AGENT_INTERFACE, HEALTH_INTERFACE};
 use crate::capabilities::CallState;
@@ -94,6 +95,12 @@ pub enum LoadError {
     Interrupted,
 }
 
+/// Compiled code in its place in memory.
+pub(super) struct Loaded {
+    pub(super) component: Component,
+    pub(super) lines: Option<Lines>,
+}
+
 /// What a component says of itself without being run.
 pub(super) struct Inspected {
     imports: Vec<String>,
@@ -145,6 +152,8 @@ fn known_interfaces() -> String {
 /// A component that is ready to be instantiated.
 pub struct LinkedComponent {
     pub(super) linked: GuestPre<CallState>,
+    /// Its instructions' places in its author's source, where they are known.
+    pub(super) lines: Option<Lines>,
     component: Component,
     digest: Digest,
     size: u64,
@@ -156,17 +165,17 @@ pub struct LinkedComponent {
 impl LinkedComponent {
     pub(super) fn link(
         linker: &Linker<CallState>,
-        component: &Component,
+        loaded: Loaded,
         inspected: Inspected,
         digest: Digest,
         size: u64,
     ) -> Result<Self, LoadError> {
         let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
-        let pre = linker.instantiate_pre(component).map_err(mismatch)?;
+        let Loaded { component, lines } = loaded;
+        let pre = linker.instantiate_pre(&component).map_err(mismatch)?;
         let linked = GuestPre::new(pre).map_err(mismatch)?;
         let Inspected { imports, capabilities, exports_health } = inspected;
-        let component = component.clone();
-        Ok(Self { linked, component, digest, size, imports, capabilities, exports_health })
+        Ok(Self { linked, lines, component, digest, size, imports, capabilities, exports_health })
     }
 
     /// The SHA-256 of the component's bytes.
