@@ -238,6 +238,17 @@ impl Server {
         kib * 1024
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it without a warning, as the kernel does.
+    pub(crate) fn kill(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("a signal");
+    }
+
     /// Tells it to stop, as a service manager does.
     pub(crate) fn terminate(&self) {
         let id = rustix::process::Pid::from_child(&self.child);
