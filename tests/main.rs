@@ -17,6 +17,7 @@ mod clients;
 mod command_line;
 mod compiling;
 mod connections;
+mod dev;
 mod documents;
 mod failures;
 mod faults;

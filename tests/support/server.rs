@@ -20,6 +20,7 @@ pub(crate) struct Start {
     config: PathBuf,
     data_dir: PathBuf,
     folder: Option<TempDir>,
+    command: &'static str,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     key: Option<String>,
@@ -43,11 +44,19 @@ impl Start {
             config: config.to_owned(),
             data_dir: data_dir.to_owned(),
             folder: None,
+            command: "serve",
             arguments: Vec::new(),
             environment: Vec::new(),
             key: None,
             wait: true,
         }
+    }
+
+    /// With `stockade dev` on this project.
+    pub(crate) fn dev(mut self, project: &Path) -> Self {
+        self.command = "dev";
+        self.arguments.extend(["--plugins".to_owned(), project.display().to_string()]);
+        self
     }
 
     /// Callers without a key are let in, and the requests of [`Server::ask`] bring none.
@@ -78,7 +87,7 @@ impl Start {
     #[track_caller]
     pub(crate) fn serve(self) -> Server {
         let mut command = command::program();
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--config"]).arg(&self.config);
+        command.args([self.command, "--json", "--listen", "127.0.0.1:0", "--config"]).arg(&self.config);
         command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child =

@@ -10,6 +10,7 @@ mod change;
 mod check;
 mod client;
 mod compile;
+mod dev;
 mod evaluate;
 mod keys;
 mod output;
@@ -79,8 +80,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the plugins, then serve
-    Dev(serve::DevArgs),
+    /// Build the plugins, serve them, and rebuild and reload them as they are saved
+    Dev(dev::DevArgs),
     /// Serve the agents of the settings file over HTTP
     Serve(serve::ServeArgs),
     /// Build plugin projects to components
@@ -115,7 +116,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
-        Command::Dev(args) => serve::dev(&global, args),
+        Command::Dev(args) => dev::run(&global, args),
         Command::Serve(args) => serve::serve(&global, args),
         Command::Build(args) => build::run(&global, &args),
         Command::Check(args) => check::run(&global, &args),

@@ -1,4 +1,4 @@
-//! `stockade serve` and `stockade dev`: run the host until a signal.
+//! `stockade serve`: runs the host until a signal.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::output::{self, Output};
-use super::{Exit, Global, build, runtime};
+use super::{Exit, Global, runtime};
 use crate::api::Ended;
 use crate::app::{Compiler, Server, SettingsFile};
 use crate::config::{Config, LogFormat};
-use crate::telemetry;
+use crate::telemetry::{self, Format};
 
 /// Arguments of `stockade serve`.
 #[derive(Debug, Args)]
@@ -26,31 +26,11 @@ pub(super) struct ServeArgs {
     allow_anonymous: bool,
 }
 
-/// Arguments of `stockade dev`.
-#[derive(Debug, Args)]
-pub(super) struct DevArgs {
-    /// The plugin projects to build first; without any, `plugins` beside the settings file
-    #[arg(long, value_name = "PATH")]
-    plugins: Vec<PathBuf>,
-    #[command(flatten)]
-    serve: ServeArgs,
-}
-
 /// Serves. Components may be a stranger's: each is compiled in a process of its own.
 pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
     let adjust = move |config: &mut Config| args.apply(config);
     let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
-    run_host(global, file, Compiler::Child { program: this_program()? })
-}
-
-/// This program's file. Linux still finds it when a newer one has taken its place.
-fn this_program() -> std::io::Result<PathBuf> {
-    let running = Path::new("/proc/self/exe");
-    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
-}
-
-/// Serves what `file` says, until a signal.
-fn run_host(global: &Global, file: SettingsFile, compiler: Compiler) -> anyhow::Result<Exit> {
+    let compiler = Compiler::Child { program: this_program()? };
     let mut config = match global.load()? {
         Ok(config) => config,
         Err(exit) => return Ok(exit),
@@ -58,39 +38,27 @@ fn run_host(global: &Global, file: SettingsFile, compiler: Compiler) -> anyhow::
     (file.adjust)(&mut config);
     let level = if global.verbose { tracing::Level::DEBUG } else { config.server.log_level };
     let format = if global.json { LogFormat::Json } else { config.server.log_format };
-    let _logging = telemetry::init(format, level)?;
+    let _logging = telemetry::init(Format::Log(format), level)?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(run(global, config, file, compiler));
+    let ended = runtime.block_on(async {
+        let anonymous = config.auth.anonymous;
+        let server = Server::bind(config, file, compiler).await?;
+        run_bound(global, server, anonymous).await
+    });
     // What still compiles is not waited for.
     runtime.shutdown_background();
     ended
 }
 
-/// Builds the plugins, then serves.
-pub(super) fn dev(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
-    // Wrong settings are said before a long build, not after it.
-    if let Err(exit) = global.load()? {
-        return Ok(exit);
-    }
-    let mut projects = args.plugins;
-    if projects.is_empty() {
-        let beside = build::beside(&global.config);
-        projects.extend(beside.is_dir().then_some(beside));
-    }
-    if !projects.is_empty() && build::build(&projects, Output::Text)?.is_none() {
-        return Ok(Exit::Failed);
-    }
-    let adjust = move |config: &mut Config| {
-        args.serve.apply(config);
-        // The author wants to see the failure.
-        config.reload.rollback = false;
-    };
-    let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
-    run_host(global, file, Compiler::InProcess)
+/// This program's file. Linux still finds it when a newer one has taken its place.
+pub(super) fn this_program() -> std::io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
 impl ServeArgs {
-    fn apply(&self, config: &mut Config) {
+    /// The settings with what was asked for on the command line.
+    pub(super) fn apply(&self, config: &mut Config) {
         if let Some(listen) = self.listen {
             config.server.listen = listen;
         }
@@ -101,14 +69,8 @@ impl ServeArgs {
     }
 }
 
-async fn run(
-    global: &Global,
-    config: Config,
-    file: SettingsFile,
-    compiler: Compiler,
-) -> anyhow::Result<Exit> {
-    let anonymous = config.auth.anonymous;
-    let server = Server::bind(config, file, compiler).await?;
+/// Says where a host answers, and runs it to its end.
+pub(super) async fn run_bound(global: &Global, server: Server, anonymous: bool) -> anyhow::Result<Exit> {
     let url = format!("http://{}", server.address);
     if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
         output::note(&format!(

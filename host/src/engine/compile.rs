@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::component::{LinkedComponent, LoadError, Loaded, inspect};
 use super::lines::Lines;
 use super::output::{self, Output, Unwritten, scratch};
-use super::{Compiler, Engine, cache, child};
+use super::{Engine, Origin, cache, child};
 use crate::domain::Digest;
 
 impl Engine {
@@ -19,7 +19,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`LoadError`] says what is wrong with it and what to do.
-    pub async fn load(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<LinkedComponent, LoadError> {
+    pub async fn load(
+        self: &Arc<Self>,
+        bytes: Arc<[u8]>,
+        origin: Origin,
+    ) -> Result<LinkedComponent, LoadError> {
         let closed = |_| LoadError::Interrupted;
         let _permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
         let size = bytes.len() as u64;
@@ -27,7 +31,7 @@ impl Engine {
         let (digest, known) = self.blocking(move |engine| engine.look_up(&wanted)).await?;
         let loaded = match known {
             Some(loaded) => loaded,
-            None => self.compile(bytes, digest).await?,
+            None => self.compile(bytes, digest, origin).await?,
         };
         self.blocking(move |engine| {
             let inspected = inspect(&engine.wasmtime, &loaded.component)?;
@@ -73,11 +77,16 @@ impl Engine {
         Ok((digest, known))
     }
 
-    async fn compile(self: &Arc<Self>, bytes: Arc<[u8]>, digest: Digest) -> Result<Loaded, LoadError> {
+    async fn compile(
+        self: &Arc<Self>,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+        origin: Origin,
+    ) -> Result<Loaded, LoadError> {
         let began = Instant::now();
         let size = bytes.len();
-        let compiled = match &self.compiler {
-            Compiler::InProcess => {
+        let compiled = match self.compiler.child_for(origin) {
+            None => {
                 self.blocking(move |engine| {
                     let file = scratch().map_err(broken)?;
                     output::write(&engine.wasmtime, &bytes, &file).map_err(refusal)?;
@@ -85,7 +94,7 @@ impl Engine {
                 })
                 .await?
             }
-            Compiler::Child { program } => child::compile(program, &bytes, &self.config).await?,
+            Some(program) => child::compile(program, &bytes, &self.config).await?,
         };
         let loaded = self.blocking(move |engine| engine.take_in(&digest, compiled)).await?;
         let ms = began.elapsed().as_millis() as u64;

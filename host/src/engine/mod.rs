@@ -81,6 +81,32 @@ pub enum Compiler {
         /// This program: what understands `compile-component`.
         program: PathBuf,
     },
+    /// Files in this process, for an author who waits for them; what came with a request in a child.
+    ChildForRequests {
+        /// This program: what understands `compile-component`.
+        program: PathBuf,
+    },
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A file that the operator named.
+    File,
+    /// Somebody's request.
+    Request,
+}
+
+impl Compiler {
+    /// The program that compiles what comes from `origin`; `None` for this process.
+    fn child_for(&self, origin: Origin) -> Option<&Path> {
+        match (self, origin) {
+            (Self::InProcess, _) | (Self::ChildForRequests { .. }, Origin::File) => None,
+            (Self::Child { program }, _) | (Self::ChildForRequests { program }, Origin::Request) => {
+                Some(program)
+            }
+        }
+    }
 }
 
 /// Compiles components and runs them. Shared by everything that runs guests.

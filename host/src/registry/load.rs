@@ -17,7 +17,7 @@ use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
-use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, SelfTestError};
+use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, Origin, SelfTestError};
 
 /// Why an agent has no new version. Each message says what to change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -166,7 +166,7 @@ impl Loader {
                 return Err(LoadFailure::Unreadable { path: shown, reason: error.to_string() });
             }
         };
-        self.prepare(bytes, shown).await
+        self.prepare(bytes, Origin::File, shown).await
     }
 
     /// Links the component of this digest that the store has.
@@ -186,16 +186,21 @@ impl Loader {
     /// Links the component that these bytes are.
     pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<Prepared>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
-        self.prepare(bytes, "the component".to_owned()).await
+        self.prepare(bytes, Origin::Request, "the component".to_owned()).await
     }
 
-    async fn prepare(&self, bytes: Arc<[u8]>, shown: String) -> Result<Arc<Prepared>, LoadFailure> {
+    async fn prepare(
+        &self,
+        bytes: Arc<[u8]>,
+        origin: Origin,
+        shown: String,
+    ) -> Result<Arc<Prepared>, LoadFailure> {
         let digest = Digest::of(&bytes);
         if let Some(prepared) = self.known(&digest) {
             return Ok(prepared);
         }
         let refused = |reason| LoadFailure::Refused { path: shown, reason };
-        let component = Arc::new(self.engine.load(bytes.clone()).await.map_err(refused)?);
+        let component = Arc::new(self.engine.load(bytes.clone(), origin).await.map_err(refused)?);
         let prepared =
             Arc::new(Prepared { component, described: Mutex::default(), tested: Mutex::default() });
         {

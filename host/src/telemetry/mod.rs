@@ -4,6 +4,7 @@
 //! terminal or a full pipe; the queue to it is bounded, and past the bound lines are dropped.
 //! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
 
+mod dev;
 pub mod metrics;
 
 use std::io::{BufWriter, IsTerminal};
@@ -22,21 +23,56 @@ const QUEUED_LINES: usize = 16_384;
 /// Writes what is still queued as it is dropped: keep it until the end.
 #[must_use]
 pub struct Logging {
-    _guard: WorkerGuard,
+    _guard: Guard,
+}
+
+/// What writes what is still queued as it is dropped.
+enum Guard {
+    Lines { _guard: WorkerGuard },
+    Live { _guard: dev::LiveGuard },
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As a service's log.
+    Log(LogFormat),
+    /// What an author wants to see while they work: a line for what happened to their agents.
+    Live,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        Self::Log(format)
+    }
 }
 
 /// Sets up logging for the process.
 ///
 /// # Errors
 /// If it is set up already.
-pub fn init(format: LogFormat, level: tracing::Level) -> Result<Logging, TryInitError> {
-    let colours = format == LogFormat::Text && std::io::stderr().is_terminal();
-    // A batch of lines is one write; the thread flushes whenever its queue is empty.
-    let output = BufWriter::with_capacity(64 * 1024, std::io::stderr());
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).finish(output);
-    let layer = match format {
-        LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(writer).boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging, TryInitError> {
+    let format = format.into();
+    let colours = format == Format::Log(LogFormat::Text) && std::io::stderr().is_terminal();
+    let lines = || {
+        // A batch of lines is one write; the thread flushes whenever its queue is empty.
+        let output = BufWriter::with_capacity(64 * 1024, std::io::stderr());
+        let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).finish(output);
+        (writer, Guard::Lines { _guard: guard })
+    };
+    let (layer, guard) = match format {
+        Format::Log(LogFormat::Text) => {
+            let (writer, guard) = lines();
+            (fmt::layer().with_ansi(colours).with_writer(writer).boxed(), guard)
+        }
+        Format::Log(LogFormat::Json) => {
+            let (writer, guard) = lines();
+            (fmt::layer().json().flatten_event(true).with_writer(writer).boxed(), guard)
+        }
+        Format::Live => {
+            let (layer, guard) = dev::live(QUEUED_LINES, level);
+            (layer.boxed(), Guard::Live { _guard: guard })
+        }
     };
     // Libraries speak only of trouble.
     let ours = Targets::new()

@@ -12,7 +12,7 @@ use crate::capabilities::{AgentRights, Line, Services, SystemSource};
 use crate::config::cases::Figures;
 use crate::config::{Config, Grants, Limits};
 use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
-use crate::engine::{self, Compiler, Description, Engine, Invocation, LinkedComponent, Spent};
+use crate::engine::{self, Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
 
 /// A component that has described itself.
 pub(super) struct Subject {
@@ -72,7 +72,7 @@ impl Subject {
         };
 
         let began = Instant::now();
-        let loaded = engine.load(bytes.into()).await;
+        let loaded = engine.load(bytes.into(), Origin::File).await;
         let problem = loaded.as_ref().err().map(ToString::to_string);
         let reason = "a host refuses a component that does not fit the contract or its limits";
         let mut rows = vec![row("the component loads", reason, began, problem)];

@@ -1,0 +1,98 @@
+//! Builds projects as they change: one build at a time, and the next one after it.
+//!
+//! Owns the watch on their sources. What it has to say it logs: the log is what an author sees.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::project::{Colours, Outcome, Project};
+use crate::registry::{Changes, Watch};
+
+/// The projects and what watches them.
+pub(super) struct Builder {
+    projects: Vec<Project>,
+    watching: Option<(Watch, Changes)>,
+    colours: Colours,
+}
+
+impl Builder {
+    /// Watches these projects from now on; nothing is built yet.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub(super) fn start(projects: Vec<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(missing) = projects.iter().find(|project| !project.is_dir()) {
+            anyhow::bail!("{} is not a folder; give a plugin project's with `--plugins`", missing.display());
+        }
+        let colours = if std::io::stderr().is_terminal() { Colours::Yes } else { Colours::No };
+        let watching = match Watch::start() {
+            Ok((watch, changes)) => {
+                for problem in watch.trees(projects.iter().cloned()) {
+                    tracing::warn!("{problem}");
+                }
+                Some((watch, changes))
+            }
+            Err(error) => {
+                tracing::warn!("saving a source builds nothing: {error}");
+                None
+            }
+        };
+        Ok(Self { projects: projects.into_iter().map(Project::new).collect(), watching, colours })
+    }
+
+    /// Builds every project. One that fails is said, and keeps none of the others from it.
+    pub(super) async fn build_all(&mut self) {
+        for index in 0..self.projects.len() {
+            self.build(index).await;
+        }
+    }
+
+    /// Builds what changes, for as long as the sources are watched. What changes during a build is
+    /// built after it.
+    pub(super) async fn run(mut self) {
+        // What changed while the others were built, and what only the build told of.
+        let mut changed = None;
+        loop {
+            for index in 0..self.projects.len() {
+                let project = &self.projects[index];
+                let concerned = changed.as_ref().is_none_or(|changed: &BTreeSet<PathBuf>| {
+                    changed.contains(&project.root) || !changed.is_disjoint(&project.outside)
+                });
+                if concerned && project.is_stale().await {
+                    self.build(index).await;
+                }
+            }
+            let Some((_, changes)) = &mut self.watching else { return };
+            let Some(next) = changes.next().await else { return };
+            changed = Some(next);
+        }
+    }
+
+    async fn build(&mut self, index: usize) {
+        let Some(project) = self.projects.get_mut(index) else { return };
+        let name = project.root.display().to_string();
+        let began = Instant::now();
+        tracing::info!(project = name, "building");
+        match project.build(self.colours).await {
+            Ok(Outcome::Built { components, words }) => {
+                let ms = began.elapsed().as_millis() as u64;
+                tracing::info!(project = name, components, ms, words, "built");
+                self.watch_outside();
+            }
+            Ok(Outcome::Failed { words }) => tracing::error!(project = name, words, "build failed"),
+            Err(error) => tracing::error!(project = name, words = format!("{error:#}"), "build failed"),
+        }
+    }
+
+    /// Watches the files outside of the projects that go into them.
+    fn watch_outside(&self) {
+        let Some((watch, _)) = &self.watching else { return };
+        let files: BTreeSet<PathBuf> =
+            self.projects.iter().flat_map(|project| project.outside.iter().cloned()).collect();
+        for problem in watch.files(files) {
+            tracing::warn!("{problem}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `stockade dev`: builds the plugins, serves, and builds again what was saved.
+//!
+//! The host reloads a component when its file changes, here as anywhere; this only makes the files.
+
+mod builder;
+mod project;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::serve::{self, ServeArgs};
+use super::{Exit, Global, build, runtime};
+use crate::app::{Compiler, Server, SettingsFile};
+use crate::config::{Config, LogFormat};
+use crate::telemetry::{self, Format};
+use builder::Builder;
+
+/// Arguments of `stockade dev`.
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    /// The plugin projects to build and watch; without any, `plugins` beside the settings file
+    #[arg(long, value_name = "PATH")]
+    plugins: Vec<PathBuf>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Runs it.
+pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
+    let mut config = match global.load()? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    let adjust = move |config: &mut Config| {
+        args.serve.apply(config);
+        // The author wants to see the failure.
+        config.reload.rollback = false;
+    };
+    let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
+    (file.adjust)(&mut config);
+    let compiler = Compiler::ChildForRequests { program: serve::this_program()? };
+    let mut projects = args.plugins;
+    if projects.is_empty() {
+        let beside = build::beside(&global.config);
+        projects.extend(beside.is_dir().then_some(beside));
+    }
+    // Whoever works on an agent wants to see its tasks, however quiet the service is to be.
+    let level = if global.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let format = if global.json { Format::Log(LogFormat::Json) } else { Format::Live };
+    let _logging = telemetry::init(format, level)?;
+    let runtime = runtime()?;
+    let anonymous = config.auth.anonymous;
+    let ended = runtime.block_on(async {
+        // An address that is taken is said before a long build, not after it.
+        let server = Server::bind(config, file, compiler).await?;
+        let mut builder = Builder::start(projects)?;
+        // And before it serves: what answers first is what was saved last.
+        builder.build_all().await;
+        let building = tokio::spawn(builder.run());
+        let ended = serve::run_bound(global, server, anonymous).await;
+        building.abort();
+        ended
+    });
+    // What still compiles is not waited for.
+    runtime.shutdown_background();
+    ended
+}
