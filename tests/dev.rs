@@ -166,7 +166,8 @@ fn in_a_pipe_each_event_is_a_plain_line() {
     let address: Option<SocketAddr> = serving.rsplit("http://").next().and_then(|at| at.parse().ok());
     next("loaded       dev_lines  ");
     let request = Request::post("/orchestrator/execute", &json!({ "agent": "dev_lines", "query": "x" }));
-    Connection::open(address.expect("an address")).ask(&request).expect(200);
+    let address = address.expect("an address");
+    poll_until("the agent answers", || (Connection::open(address).ask(&request).status == 200).then_some(()));
     let answered = next("answered     dev_lines  ");
     for part in [" ms, fuel ", ", memory ", " KiB"] {
         assert!(answered.contains(part), "{answered}");

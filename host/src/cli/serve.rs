@@ -43,7 +43,8 @@ pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
     let ended = runtime.block_on(async {
         let anonymous = config.auth.anonymous;
         let server = Server::bind(config, file, compiler).await?;
-        run_bound(global, server, anonymous).await
+        announce(global, &server, anonymous)?;
+        finish(server).await
     });
     // What still compiles is not waited for.
     runtime.shutdown_background();
@@ -69,8 +70,8 @@ impl ServeArgs {
     }
 }
 
-/// Says where a host answers, and runs it to its end.
-pub(super) async fn run_bound(global: &Global, server: Server, anonymous: bool) -> anyhow::Result<Exit> {
+/// Says where a host answers, and how to ask it.
+pub(super) fn announce(global: &Global, server: &Server, anonymous: bool) -> anyhow::Result<()> {
     let url = format!("http://{}", server.address);
     if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
         output::note(&format!(
@@ -92,6 +93,11 @@ pub(super) async fn run_bound(global: &Global, server: Server, anonymous: bool) 
             ));
         }
     }
+    Ok(())
+}
+
+/// Serves to the end.
+pub(super) async fn finish(server: Server) -> anyhow::Result<Exit> {
     match server.run().await? {
         Ended::Drained => Ok(Exit::Done),
         Ended::Abandoned { requests } => {

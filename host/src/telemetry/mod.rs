@@ -4,7 +4,7 @@
 //! terminal or a full pipe; the queue to it is bounded, and past the bound lines are dropped.
 //! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
 
-mod dev;
+mod live;
 pub mod metrics;
 
 use std::io::{BufWriter, IsTerminal};
@@ -23,13 +23,23 @@ const QUEUED_LINES: usize = 16_384;
 /// Writes what is still queued as it is dropped: keep it until the end.
 #[must_use]
 pub struct Logging {
-    _guard: Guard,
+    guard: Guard,
 }
 
 /// What writes what is still queued as it is dropped.
 enum Guard {
     Lines { _guard: WorkerGuard },
-    Live { _guard: dev::LiveGuard },
+    Live { guard: live::LiveGuard },
+}
+
+impl Logging {
+    /// Waits until what was logged so far stands on the screen of [`Format::Live`], so that what is
+    /// written beside it comes after it.
+    pub fn flush(&self) {
+        if let Guard::Live { guard } = &self.guard {
+            guard.flush();
+        }
+    }
 }
 
 /// How the log looks.
@@ -70,8 +80,8 @@ pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging,
             (fmt::layer().json().flatten_event(true).with_writer(writer).boxed(), guard)
         }
         Format::Live => {
-            let (layer, guard) = dev::live(QUEUED_LINES, level);
-            (layer.boxed(), Guard::Live { _guard: guard })
+            let (layer, guard) = live::live(QUEUED_LINES, level);
+            (layer.boxed(), Guard::Live { guard })
         }
     };
     // Libraries speak only of trouble.
@@ -80,5 +90,5 @@ pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging,
         .with_target("stockade", level)
         .with_target("agent", level);
     tracing_subscriber::registry().with(layer.with_filter(ours)).try_init()?;
-    Ok(Logging { _guard: guard })
+    Ok(Logging { guard })
 }

@@ -48,7 +48,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
     // Whoever works on an agent wants to see its tasks, however quiet the service is to be.
     let level = if global.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
     let format = if global.json { Format::Log(LogFormat::Json) } else { Format::Live };
-    let _logging = telemetry::init(format, level)?;
+    let logging = telemetry::init(format, level)?;
     let runtime = runtime()?;
     let anonymous = config.auth.anonymous;
     let ended = runtime.block_on(async {
@@ -57,8 +57,10 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
         let mut builder = Builder::start(projects)?;
         // And before it serves: what answers first is what was saved last.
         builder.build_all().await;
+        logging.flush();
+        serve::announce(global, &server, anonymous)?;
         let building = tokio::spawn(builder.run());
-        let ended = serve::run_bound(global, server, anonymous).await;
+        let ended = serve::finish(server).await;
         building.abort();
         ended
     });

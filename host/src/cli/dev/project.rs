@@ -146,7 +146,9 @@ pub(super) enum Colours {
 /// What a build said, without the lines that only say that it runs.
 fn said(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let progress = |line: &&str| !line.starts_with("building ") && !line.starts_with("built ");
+    let progress = |line: &&str| {
+        !line.starts_with("building ") && !line.starts_with("built ") && !line.contains(" did not build; ")
+    };
     let mut words: Vec<&str> = Vec::new();
     let mut length = 0;
     for line in text.lines().filter(progress) {

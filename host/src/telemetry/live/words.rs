@@ -32,6 +32,9 @@ pub(super) enum News {
 /// Characters of a digest that tell builds apart.
 const SHORT_DIGEST: usize = 12;
 
+/// What comes between an agent's own words and where it was when it stopped.
+const STACK: &str = "; error while executing at wasm backtrace:";
+
 /// What to show of an event; `None` where there is nothing that an author misses.
 pub(super) fn news(seen: &Seen, level: Level) -> Option<News> {
     let text = |name: &str| clean(seen.field(name).unwrap_or_default());
@@ -78,7 +81,7 @@ pub(super) fn news(seen: &Seen, level: Level) -> Option<News> {
             line(Tone::Warning, "settings", text("keys"), "waits for a restart".to_owned())
         }
         "settings not applied" => line(Tone::Bad, "settings", "not applied".to_owned(), text("reason")),
-        "task ended" => Some(task(seen, agent)),
+        "task ended" => Some(task(seen, agent, level)),
         "task turned away" => line(Tone::Warning, "turned away", agent, text("code")),
         "capability refused" => {
             let text = format!("{}; to allow it add {}", text("capability"), text("key_to_add"));
@@ -112,7 +115,7 @@ fn built(seen: &Seen, tone: Tone, verb: &'static str, text: String) -> Option<Ne
 }
 
 /// An agent answered, or failed to: with what it cost.
-fn task(seen: &Seen, agent: String) -> News {
+fn task(seen: &Seen, agent: String, level: Level) -> News {
     let mut text = milliseconds(seen.number("wall_ms"));
     if let Some(fuel) = seen.field("fuel") {
         // Writing to memory does not fail.
@@ -125,7 +128,14 @@ fn task(seen: &Seen, agent: String) -> News {
     if code == "ok" {
         return News::Line { tone: Tone::Plain, verb: "answered", about: agent, text, words: None };
     }
-    let reason = seen.field("reason").map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+    let mut reason = seen.field("reason").unwrap_or_default();
+    // An agent that said why it stopped has said it better than its stack does.
+    if let Some((said, _stack)) = reason.split_once(STACK)
+        && level <= Level::INFO
+    {
+        reason = said;
+    }
+    let reason = if reason.is_empty() { String::new() } else { format!(": {}", clean(reason)) };
     let text = format!("{code} after {text}{reason}");
     News::Line { tone: Tone::Bad, verb: "failed", about: agent, text, words: None }
 }
@@ -250,6 +260,13 @@ mod tests {
             line(Level::INFO, "task ended", &failed),
             "failed x agent_trapped after 2.0 ms: panicked at lib.rs:3"
         );
+        let trapped = [
+            ("agent", "x"),
+            ("code", "agent_trapped"),
+            ("reason", "panicked at lib.rs:3; error while executing at wasm backtrace:\n 0: abort"),
+            ("wall_ms", "2"),
+        ];
+        assert!(line(Level::INFO, "task ended", &trapped).ends_with(": panicked at lib.rs:3"));
         let away = [("agent", "x"), ("code", "overloaded")];
         assert_eq!(line(Level::INFO, "task turned away", &away), "turned away x overloaded");
     }

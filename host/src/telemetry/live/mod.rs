@@ -8,7 +8,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use tracing::field::{Field, Visit};
@@ -67,27 +67,46 @@ impl Visit for Seen {
     }
 }
 
+/// What the thread is told.
+enum Item {
+    Event(Seen),
+    /// Everything before it is written: say so.
+    Flush(Sender<()>),
+    End,
+}
+
 /// Hands events to the thread that writes them.
 pub(super) struct Live {
-    queue: SyncSender<Option<Seen>>,
+    queue: SyncSender<Item>,
 }
 
 impl<S: Subscriber> Layer<S> for Live {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         // A terminal that stands still loses lines; it holds nobody up.
-        let _ = self.queue.try_send(Some(Seen::of(event)));
+        let _ = self.queue.try_send(Item::Event(Seen::of(event)));
     }
 }
 
 /// Writes what is still queued as it is dropped.
 pub(super) struct LiveGuard {
-    queue: SyncSender<Option<Seen>>,
+    queue: SyncSender<Item>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl LiveGuard {
+    /// Waits until all that was logged so far is written.
+    pub(super) fn flush(&self) {
+        let (done, wait) = channel();
+        if self.queue.send(Item::Flush(done)).is_ok() {
+            // It ends with an answer or with the thread.
+            let _ = wait.recv();
+        }
+    }
 }
 
 impl Drop for LiveGuard {
     fn drop(&mut self) {
-        if self.queue.send(None).is_ok()
+        if self.queue.send(Item::End).is_ok()
             && let Some(thread) = self.thread.take()
         {
             // What it failed on cannot be told any more.
@@ -98,12 +117,19 @@ impl Drop for LiveGuard {
 
 /// Where events go, and what ends it. At most `queued` of them wait to be written.
 pub(super) fn live(queued: usize, level: Level) -> (Live, LiveGuard) {
-    let (queue, events) = sync_channel::<Option<Seen>>(queued);
+    let (queue, events) = sync_channel(queued);
     let write = move || {
         let mut screen = Screen::new();
-        while let Ok(Some(seen)) = events.recv() {
-            if let Some(news) = words::news(&seen, level) {
-                screen.show(&news);
+        for item in events {
+            match item {
+                Item::Event(seen) => {
+                    if let Some(news) = words::news(&seen, level) {
+                        screen.show(&news);
+                    }
+                }
+                // Whoever asked may have gone.
+                Item::Flush(done) => drop(done.send(())),
+                Item::End => break,
             }
         }
         screen.end();

@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{News, Tone};
 
@@ -17,8 +17,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// What is written to.
 pub(super) enum Screen {
-    /// Lines above, and below them what is being done.
-    Terminal { bars: MultiProgress, busy: Option<(String, ProgressBar)>, colours: Colours },
+    /// Lines, and below them what is being done.
+    Terminal { busy: Option<(String, ProgressBar)>, colours: Colours },
     /// Lines.
     Pipe,
 }
@@ -36,47 +36,37 @@ impl Screen {
         if !std::io::stderr().is_terminal() {
             return Self::Pipe;
         }
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colours = if unwanted { Colours::No } else { Colours::Yes };
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         // One that cannot move its cursor gets lines.
-        if bars.is_hidden() {
+        if ProgressDrawTarget::stderr().is_hidden() {
             return Self::Pipe;
         }
-        Self::Terminal { bars, busy: None, colours }
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = if unwanted { Colours::No } else { Colours::Yes };
+        Self::Terminal { busy: None, colours }
     }
 
     /// Shows it.
     pub(super) fn show(&mut self, news: &News) {
-        match self {
-            Self::Pipe => {
-                if let Some(text) = plain(news) {
-                    // If standard error is gone there is nobody to tell.
-                    let _ = writeln!(std::io::stderr().lock(), "{text}");
+        match (self, news) {
+            (Self::Pipe, News::Begins { about }) => write(&line("building", about, "")),
+            (Self::Pipe, News::Line { verb, about, text, words, .. }) => {
+                write(&with_words(words.as_deref(), &line(verb, about, text)));
+            }
+            (Self::Terminal { busy, .. }, News::Begins { about }) => {
+                if let Some((_, before)) = busy.replace((about.clone(), spinner(about))) {
+                    before.finish_and_clear();
                 }
             }
-            Self::Terminal { bars, busy, colours } => match news {
-                News::Begins { about } => {
-                    let bar = bars.add(ProgressBar::new_spinner());
-                    if let Ok(style) = ProgressStyle::with_template("{spinner} building {msg}  {elapsed}") {
-                        bar.set_style(style);
-                    }
-                    bar.set_message(about.clone());
-                    bar.enable_steady_tick(TICK);
-                    if let Some((_, before)) = busy.replace((about.clone(), bar)) {
-                        before.finish_and_clear();
-                    }
+            (Self::Terminal { busy, colours }, News::Line { tone, verb, about, text, words }) => {
+                if let Some((_, bar)) = busy.take_if(|(doing, _)| doing == about) {
+                    bar.finish_and_clear();
                 }
-                News::Line { tone, verb, about, text, words } => {
-                    if let Some((_, bar)) = busy.take_if(|(doing, _)| doing == about) {
-                        bar.finish_and_clear();
-                    }
-                    if let Some(words) = words {
-                        let _ = bars.println(words.trim_end());
-                    }
-                    let _ = bars.println(painted(*colours, *tone, verb, about, text));
+                let text = with_words(words.as_deref(), &painted(*colours, *tone, verb, about, text));
+                match busy {
+                    Some((_, bar)) => bar.suspend(|| write(&text)),
+                    None => write(&text),
                 }
-            },
+            }
         }
     }
 
@@ -90,17 +80,27 @@ impl Screen {
     }
 }
 
-/// A line for a pipe.
-fn plain(news: &News) -> Option<String> {
-    match news {
-        News::Begins { about } => Some(line("building", about, "")),
-        News::Line { verb, about, text, words, .. } => {
-            let line = line(verb, about, text);
-            Some(match words {
-                Some(words) => format!("{}\n{line}", words.trim_end()),
-                None => line,
-            })
-        }
+/// What moves while something is built.
+fn spinner(about: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} building {msg}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(about.to_owned());
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// If standard error is gone there is nobody to tell.
+fn write(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Another program's words, and then what they mean.
+fn with_words(words: Option<&str>, line: &str) -> String {
+    match words {
+        Some(words) => format!("{}\n{line}", words.trim_end()),
+        None => line.to_owned(),
     }
 }
 
@@ -142,14 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_gets_the_compilers_words_before_the_line() {
-        let news = News::Line {
-            tone: Tone::Bad,
-            verb: "not built",
-            about: "plugins".to_owned(),
-            text: "fix it".to_owned(),
-            words: Some("error: x\n".to_owned()),
-        };
-        assert_eq!(plain(&news).as_deref(), Some("error: x\nnot built    plugins  fix it"));
+    fn the_compilers_words_stand_before_the_line() {
+        assert_eq!(with_words(Some("error: x\n"), "not built"), "error: x\nnot built");
+        assert_eq!(with_words(None, "built"), "built");
     }
 }
