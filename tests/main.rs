@@ -10,6 +10,7 @@ mod support;
 
 mod agents_page;
 mod auth;
+mod authoring;
 mod batch;
 mod browsers;
 mod cache;

@@ -13,7 +13,9 @@ mod compile;
 mod dev;
 mod evaluate;
 mod keys;
+mod new;
 mod output;
+mod project;
 mod route;
 mod serve;
 mod test;
@@ -84,6 +86,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// Serve the agents of the settings file over HTTP
     Serve(serve::ServeArgs),
+    /// Make the project of a new agent
+    New(new::NewArgs),
     /// Build plugin projects to components
     Build(build::BuildArgs),
     /// Check settings files and components, without serving
@@ -118,6 +122,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match command {
         Command::Dev(args) => dev::run(&global, args),
         Command::Serve(args) => serve::serve(&global, args),
+        Command::New(args) => new::run(&global, &args),
         Command::Build(args) => build::run(&global, &args),
         Command::Check(args) => check::run(&global, &args),
         Command::Test(args) => test::run(&global, &args),

@@ -15,7 +15,7 @@ wit_bindgen::generate!({
             include wasi:config/imports@0.2.0-rc.1;
         }
     ",
-    path: ["../../wit/agent", "../../wit/system", "../../wit/logging", "../../wit/config"],
+    path: ["wit/agent", "wit/system", "wit/logging", "wit/config"],
     world: "stockade:sdk/sdk",
     pub_export_macro: true,
     export_macro_name: "export_agent",
@@ -34,7 +34,7 @@ pub mod health {
                 export stockade:agent/health@0.1.0;
             }
         ",
-        path: ["../../wit/agent"],
+        path: ["wit/agent"],
         world: "stockade:sdk-health/sdk-health",
         pub_export_macro: true,
         export_macro_name: "export_health",
