@@ -28,7 +28,9 @@ impl Network {
         let is_part = |c: char| c.is_ascii_digit() || c == '.' || c == '/';
         let words = task.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.'));
         let Some(word) = words.into_iter().find(|word| word.contains('/')) else {
-            return Err(Failure::invalid_input("name a network, as in \"What is the range of 10.1.2.3/22?\""));
+            return Err(Failure::invalid_input(
+                "name a network, as in \"What is the range of 10.1.2.3/22?\"",
+            ));
         };
         Self::parse(word).ok_or_else(|| {
             Failure::invalid_input(format!(
@@ -125,10 +127,13 @@ mod tests {
 
     #[test]
     fn networks_are_found_in_tasks() {
-        let network = |task| Network::find(task).map(|Network { first, prefix }| (Ipv4Addr::from(first), prefix));
+        let network =
+            |task| Network::find(task).map(|Network { first, prefix }| (Ipv4Addr::from(first), prefix));
         assert_eq!(network("Range of 10.1.2.3/22."), Ok((Ipv4Addr::new(10, 1, 0, 0), 22)));
         assert_eq!(network("255.255.255.255/0"), Ok((Ipv4Addr::UNSPECIFIED, 0)));
-        for wrong in ["subnets", "10.0.0.0", "10.0.0/8", "1.2.3.4/33", "1.2.3.04/8", "1.2.3.4/5/6", "/", "1.2.3.4/"] {
+        for wrong in
+            ["subnets", "10.0.0.0", "10.0.0/8", "1.2.3.4/33", "1.2.3.04/8", "1.2.3.4/5/6", "/", "1.2.3.4/"]
+        {
             assert!(matches!(network(wrong), Err(Failure::InvalidInput(_))), "{wrong}");
         }
     }

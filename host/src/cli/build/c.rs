@@ -153,9 +153,9 @@ impl Compiler {
         bail!(
             "no C compiler here makes WebAssembly (tried WASI_SDK_PATH, a clang that links for wasm32-wasi, and zig); \
              install one of\n  apt-get install clang lld wasi-libc libclang-rt-dev-wasm32\n  \
-             cd {} && python3 -m venv .venv && .venv/bin/pip install ziglang\n  \
+             {}python3 -m venv .venv && .venv/bin/pip install ziglang\n  \
              a wasi-sdk (https://github.com/WebAssembly/wasi-sdk), with WASI_SDK_PATH set to its folder",
-            project.display()
+            tools::in_folder(project)
         )
     }
 

@@ -25,7 +25,7 @@ impl Contract {
         let mut resolve = Resolve::default();
         let package = match resolve.push_dir(&path) {
             Ok((package, _)) => package,
-            Err(error) => bail!("the contract in {} is not right: {error:#}", path.display()),
+            Err(error) => bail!("{}", resolve.render_error(&error).trim_end()),
         };
         let world = resolve.select_world(&[package], None).with_context(|| {
             format!("{} must define one world, which the component is built for", path.display())

@@ -60,8 +60,8 @@ fn install(project: &Path) -> anyhow::Result<()> {
     }
     if tools::on_path("npm").is_none() {
         bail!(
-            "{PACKAGE} is missing in {0}/node_modules, and so is `npm`, which installs it; run\n  apt-get install npm && (cd {0} && npm install)",
-            project.display()
+            "{PACKAGE} is missing in the project's node_modules, and so is `npm`, which installs it; run\n  apt-get install npm; {}npm install",
+            tools::in_folder(project)
         );
     }
     output::note(&format!("installing what package.json asks for (npm install in {})", project.display()));
@@ -72,8 +72,8 @@ fn install(project: &Path) -> anyhow::Result<()> {
     }
     if !there() {
         bail!(
-            "{0}/package.json does not ask for {PACKAGE}, which makes components; run\n  (cd {0} && npm install --save-dev {PACKAGE}@{VERSION})",
-            project.display()
+            "package.json does not ask for {PACKAGE}, which makes components; run\n  {}npm install --save-dev {PACKAGE}@{VERSION}",
+            tools::in_folder(project)
         );
     }
     Ok(())

@@ -24,6 +24,8 @@ pub(super) fn build(project: &Path) -> anyhow::Result<Option<Vec<Built>>> {
         .args(["componentize", "agent", "--python-path", "src", "--output"])
         .arg(draft.path())
         .current_dir(project)
+        // The author's own traceback is what counts, not where in the tool it came up.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null());
     if let Some(environment) = environment {
         // Packages that are installed there can be imported.
@@ -47,9 +49,9 @@ fn find(project: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
             false => format!("componentize-py=={VERSION}"),
         };
         bail!(
-            "componentize-py, which makes components of Python, is not installed in {0}/.venv, in the active virtual \
-             environment or on the PATH; install it with\n  cd {0} && python3 -m venv .venv && .venv/bin/pip install {wanted}",
-            project.display()
+            "componentize-py, which makes components of Python, is not installed in the project's .venv, in the \
+             active virtual environment or on the PATH; install it with\n  {}python3 -m venv .venv && .venv/bin/pip install {wanted}",
+            tools::in_folder(project)
         );
     };
     Ok((program, None))

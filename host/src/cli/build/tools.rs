@@ -31,3 +31,8 @@ pub(super) fn virtual_environments(project: &Path) -> Vec<PathBuf> {
     let all = own.into_iter().chain(active);
     all.filter(|folder| folder.is_dir()).filter_map(|folder| std::path::absolute(folder).ok()).collect()
 }
+
+/// What goes before a command that is typed in the project's folder.
+pub(super) fn in_folder(project: &Path) -> String {
+    if project == Path::new(".") { String::new() } else { format!("cd {} && ", project.display()) }
+}
