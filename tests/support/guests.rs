@@ -21,7 +21,7 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
     find(BUILT.get_or_init(|| build("plugins")), name)
 }
 
-/// A guest's component: `echo`, `health` or `hostile`.
+/// A guest's component: `echo`, `fragile`, `health` or `hostile`.
 pub(crate) fn guest(name: &str) -> PathBuf {
     static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
     find(BUILT.get_or_init(|| build("tests/guests")), &format!("guest_{name}"))

@@ -25,7 +25,7 @@ pub struct SystemSource(Source);
 #[derive(Debug)]
 enum Source {
     Machine(ThisMachine),
-    Canned(Figures),
+    Canned(Box<Figures>),
 }
 
 impl Default for SystemSource {
@@ -38,7 +38,7 @@ impl Default for SystemSource {
 impl SystemSource {
     /// These figures, whatever machine this is. One that is not among them is unavailable.
     pub fn canned(figures: Figures) -> Self {
-        Self(Source::Canned(figures))
+        Self(Source::Canned(Box::new(figures)))
     }
 
     async fn machine(&self) -> Result<Machine, Error> {

@@ -4,6 +4,7 @@
 
 mod component;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,13 +13,15 @@ use serde_json::{Value, json};
 use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
-use crate::config::{self, NoEnvironment};
+use crate::config::cases::{self, Base};
+use crate::config::{self, Config, LoadError, NoEnvironment};
 pub(super) use component::id_of;
 
 /// Arguments of `stockade check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Settings files (.toml) and components (.wasm); without any, the settings file
+    /// Settings files (.toml), components (.wasm) and files of test cases (`cases.toml`); without any, the
+    /// settings file
     file: Vec<PathBuf>,
 }
 
@@ -38,9 +41,12 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
     let mut reports = Vec::new();
     for file in files {
         let component = file.extension().is_some_and(|extension| extension == "wasm");
-        reports.push(runtime.block_on(async {
-            if component { component::check(file).await } else { check_settings(file).await }
-        })?);
+        let cases = file.file_name().is_some_and(|name| name == "cases.toml");
+        reports.push(match (component, cases) {
+            (true, _) => runtime.block_on(component::check(file))?,
+            (_, true) => check_cases(file)?,
+            _ => runtime.block_on(check_settings(file))?,
+        });
     }
     match global.output() {
         Output::Json => {
@@ -56,15 +62,30 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> anyhow::Result<Exit> {
     if problems == 0 { Ok(Exit::Done) } else { Ok(Exit::Failed) }
 }
 
+/// What `stockade test` reads, without running it.
+fn check_cases(file: &Path) -> anyhow::Result<Report> {
+    let defaults = Config::defaults(&std::env::current_dir()?);
+    let base = Base { limits: defaults.default_limits, config: &BTreeMap::new(), engine: &defaults.engine };
+    Ok(match cases::load(file, &base) {
+        Ok(cases) => Report {
+            text: format!("{}: {} cases, no problems", file.display(), cases.len()),
+            json: json!({ "file": file, "cases": cases.len(), "problems": [] }),
+            problems: 0,
+        },
+        Err(error) => unreadable(file, &error),
+    })
+}
+
+fn unreadable(file: &Path, error: &LoadError) -> Report {
+    let json = json!({ "file": file, "problems": super::problems(error) });
+    Report { text: error.to_string(), json, problems: 1 }
+}
+
 async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     let name = file.display();
     let config = match config::load(file, &NoEnvironment) {
         Ok(config) => config,
-        Err(error) => {
-            let problems = super::problems(&error);
-            let json = json!({ "file": file, "problems": problems });
-            return Ok(Report { text: error.to_string(), json, problems: 1 });
-        }
+        Err(error) => return Ok(unreadable(file, &error)),
     };
     let host = Host::new(config, Purpose::Ask)?;
     host.load_all().await;

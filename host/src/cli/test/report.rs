@@ -144,6 +144,8 @@ impl Row {
 /// One limit: its name, how much of it a run used, and how it is shown.
 struct Limit {
     name: &'static str,
+    /// What it is counted in, for programs.
+    unit: &'static str,
     used: fn(&Usage) -> u64,
     allowed: fn(&Limits) -> u64,
     shown: fn(u64) -> String,
@@ -152,12 +154,14 @@ struct Limit {
 const LIMITS: &[Limit] = &[
     Limit {
         name: "fuel",
+        unit: "units",
         used: |usage| usage.fuel.unwrap_or_default(),
         allowed: |limits| limits.fuel,
         shown: grouped,
     },
     Limit {
         name: "timeout",
+        unit: "microseconds",
         used: |usage| u64::try_from(usage.wall.as_micros()).unwrap_or(u64::MAX),
         allowed: |limits| u64::try_from(limits.timeout.as_micros()).unwrap_or(u64::MAX),
         shown: |micros| match micros as f64 / 1_000.0 {
@@ -167,19 +171,28 @@ const LIMITS: &[Limit] = &[
     },
     Limit {
         name: "memory",
+        unit: "bytes",
         used: |usage| usage.peak_memory,
         allowed: |limits| limits.memory,
         shown: kibibytes,
     },
-    Limit { name: "output", used: |usage| usage.output, allowed: |limits| limits.output, shown: kibibytes },
+    Limit {
+        name: "output",
+        unit: "bytes",
+        used: |usage| usage.output,
+        allowed: |limits| limits.output,
+        shown: kibibytes,
+    },
     Limit {
         name: "host_calls",
+        unit: "calls",
         used: |usage| usage.host_calls,
         allowed: |limits| limits.host_calls,
         shown: grouped,
     },
     Limit {
         name: "host_bytes",
+        unit: "bytes",
         used: |usage| usage.host_bytes,
         allowed: |limits| limits.host_bytes,
         shown: kibibytes,
@@ -234,7 +247,7 @@ impl Report {
         let limits: Vec<Value> = self
             .limits()
             .map(|(limit, row, used, allowed)| {
-                json!({ "limit": limit.name, "used": used, "allowed": allowed, "case": row.name })
+                json!({ "limit": limit.name, "unit": limit.unit, "used": used, "allowed": allowed, "case": row.name })
             })
             .collect();
         json!({
@@ -245,7 +258,6 @@ impl Report {
             "failed": self.failed(),
             "ms": milliseconds(self.took),
             "cases": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
-            // Of time in microseconds; of the rest as in agents.toml.
             "limits": limits,
         })
     }

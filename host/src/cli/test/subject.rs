@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
 use super::report::{Found, Row, Suite, Usage};
 use super::target::Target;
 use crate::capabilities::{AgentRights, Line, Services, SystemSource};
+use crate::cli::output;
 use crate::config::cases::Figures;
 use crate::config::{Config, Grants, Limits};
 use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
 use crate::engine::{self, Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
+
+/// The largest component, in bytes, that compiles before anybody wonders what is going on.
+const SMALL: usize = 4 * 1024 * 1024;
 
 /// A component that has described itself.
 pub(super) struct Subject {
@@ -57,7 +63,6 @@ impl Subject {
     /// # Errors
     /// If there is no engine to be had, or the file cannot be read.
     pub(super) async fn load(config: &Config, target: &Target) -> anyhow::Result<(Option<Self>, Vec<Row>)> {
-        use anyhow::Context;
         let path = &target.component;
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         // Compiled code is taken from and left to a host that was here before; no folder is made for it.
@@ -71,6 +76,10 @@ impl Subject {
             Row::new(Suite::Conformance, name.to_owned(), reason.to_owned(), found)
         };
 
+        if bytes.len() > SMALL {
+            let (file, mebibytes) = (path.display(), bytes.len() / (1024 * 1024));
+            output::note(&format!("compiling {file} ({mebibytes} MiB), unless that was done before"));
+        }
         let began = Instant::now();
         let loaded = engine.load(bytes.into(), Origin::File).await;
         let problem = loaded.as_ref().err().map(ToString::to_string);
