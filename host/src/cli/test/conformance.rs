@@ -315,25 +315,28 @@ fn broken(ran: &Ran) -> Option<String> {
     Some(format!("{}\nchange: {remedy}", words(failure)))
 }
 
-/// A failure's code and all that is known of it, without the frames of a backtrace that have no names.
+/// A failure's code and all that is known of it. A backtrace is kept where the guest itself said nothing,
+/// without the frames that have no names.
 pub(super) fn words(failure: &Failure) -> String {
-    const NAMELESS: &str = "<unknown>!<wasm function";
     let internal = failure.internal();
-    let mut text = format!("{}: ", failure.code());
-    for line in internal.lines() {
-        match line.split_once(NAMELESS) {
-            None => text.push_str(&format!(
-                "{}\n",
-                line.trim_end_matches("error while executing at wasm backtrace:")
-            )),
-            // The trap itself stands behind the last frame.
-            Some((_, frame)) => text.extend(frame.split_once(">: ").map(|(_, trap)| trap)),
-        }
+    let (said, frames) =
+        internal.split_once("error while executing at wasm backtrace:").unwrap_or((&internal, ""));
+    // The guest's own words end so, before the engine's.
+    let told = said.ends_with("; ");
+    let mut lines = vec![format!("{}: {}", failure.code(), said.trim_end_matches([';', ':', ' ']))];
+    let named = |frame: &&str| !frame.trim().is_empty() && !frame.contains("<unknown>!<wasm function");
+    if !told {
+        lines.extend(frames.lines().filter(named).map(str::to_owned));
+    }
+    let trap = frames.rsplit_once("wasm trap: ").map(|(_, trap)| format!("wasm trap: {trap}"));
+    let shown = |trap: &String| lines.last().is_some_and(|line| line.contains(trap.as_str()));
+    if let Some(trap) = trap.filter(|trap| !shown(trap)) {
+        lines.push(trap);
     }
     if failure.to_string().trim().is_empty() {
-        text.push_str("no message");
+        lines = vec![format!("{}: no message", failure.code())];
     }
-    text.trim_end().trim_end_matches([';', ' ']).to_owned()
+    lines.join("\n")
 }
 
 /// Whether a task that the agent claims is left without an answer for no good reason.
