@@ -42,7 +42,7 @@ fn help_documents_the_exit_codes() {
     for word in ["Exit codes", "0 done", "1 ", "2 ", "3 no agent"] {
         assert!(help.contains(word), "{word:?} is not in {help}");
     }
-    for command in ["serve", "dev", "build", "check", "call", "route", "agents", "keys"] {
+    for command in ["serve", "dev", "new", "build", "check", "call", "route", "agents", "keys"] {
         let help = stockade([command, "--help"]).expect(0);
         assert!(help.contains("--json"), "{command}: {help}");
     }

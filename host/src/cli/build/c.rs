@@ -110,11 +110,24 @@ struct Compiler {
     arguments: Vec<OsString>,
 }
 
+/// What a stack may hold, as in Rust's programs: C's own default of 64 KiB is soon used up.
+const STACK: &str = "-Wl,-z,stack-size=1048576";
+
 impl Compiler {
-    fn new(program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
-        let program = program.into();
+    fn new(program: &Path, arguments: &[&str]) -> Self {
         let name = format!("`{} {}`", program.display(), arguments.join(" "));
-        Self { name, program, arguments: arguments.iter().map(OsString::from).collect() }
+        let arguments = arguments.iter().chain(&[STACK]).map(OsString::from).collect();
+        Self { name, program: program.to_owned(), arguments }
+    }
+
+    fn clang(program: &Path, target: &str) -> Self {
+        // With the stack first, one that overflows traps; elsewhere it would run into the data.
+        Self::new(program, &[&format!("--target={target}"), "-Wl,--stack-first"])
+    }
+
+    /// `before` is what makes the program zig.
+    fn zig(program: &Path, before: &[&str]) -> Self {
+        Self::new(program, &[before, &["cc", "-target", "wasm32-wasi"]].concat())
     }
 
     /// A compiler that works here: the wasi-sdk that was named, clang, then zig.
@@ -127,28 +140,23 @@ impl Compiler {
                     sdk.display()
                 );
             }
-            return Ok(Self::new(clang, &["--target=wasm32-wasip1"]));
+            return Ok(Self::clang(&clang, "wasm32-wasip1"));
         }
-        let clangs = ["wasm32-wasi", "wasm32-wasip1"].map(|target| format!("--target={target}"));
-        for target in &clangs {
-            let clang = Self::new("clang", &[target]);
+        for target in ["wasm32-wasi", "wasm32-wasip1"] {
+            let clang = Self::clang(Path::new("clang"), target);
             if clang.links()? {
                 return Ok(clang);
             }
         }
-        let zig = ["cc", "-target", "wasm32-wasi"];
-        let as_module = ["-m", "ziglang", "cc", "-target", "wasm32-wasi"];
-        for environment in tools::virtual_environments(project) {
-            let python = environment.join("bin/python");
-            if has_zig(&python) {
-                return Ok(Self::new(python, &as_module));
-            }
+        let own = tools::virtual_environments(project).into_iter().map(|folder| folder.join("bin/python"));
+        if let Some(python) = own.into_iter().find(|python| has_zig(python)) {
+            return Ok(Self::zig(&python, &["-m", "ziglang"]));
         }
-        if let Some(program) = tools::on_path("zig") {
-            return Ok(Self::new(program, &zig));
+        if let Some(zig) = tools::on_path("zig") {
+            return Ok(Self::zig(&zig, &[]));
         }
         if has_zig(Path::new("python3")) {
-            return Ok(Self::new("python3", &as_module));
+            return Ok(Self::zig(Path::new("python3"), &["-m", "ziglang"]));
         }
         bail!(
             "no C compiler here makes WebAssembly (tried WASI_SDK_PATH, a clang that links for wasm32-wasi, and zig); \
