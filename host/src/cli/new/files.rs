@@ -19,8 +19,9 @@ const COMMON: &[File] = files!("templates/common": "agents.toml", "cases.toml");
 const WORLD: File =
     ("wit/world.wit", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/common/world.wit")));
 const RUST: &[File] = files!("templates/rust": "README.md", "Cargo.toml", "gitignore", "src/lib.rs");
-const PYTHON: &[File] =
-    files!("templates/python": "README.md", "requirements.txt", "gitignore", "src/agent.py");
+const PYTHON: &[File] = files!(
+    "templates/python": "README.md", "requirements.txt", "pyrightconfig.json", "gitignore", "src/agent.py",
+);
 const JAVASCRIPT: &[File] =
     files!("templates/javascript": "README.md", "package.json", "gitignore", "src/agent.js");
 const C: &[File] = files!("templates/c": "README.md", "compile_flags.txt", "gitignore", "src/agent.c");
