@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Output};
-use super::project::{COMPONENT, Language};
+use super::project::{self, COMPONENT, Language};
 use super::{Exit, Global};
 use crate::domain::AgentId;
 
@@ -74,7 +74,7 @@ fn refuse(global: &Global, message: &str) -> anyhow::Result<Exit> {
 
 /// The commands that come next.
 fn next(id: &AgentId, language: Language, folder: &Path) -> Vec<String> {
-    let mut commands = vec![format!("cd {}", folder.display())];
+    let mut commands = vec![format!("cd {}", project::typed(folder))];
     if language == Language::Python {
         commands.push("python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned());
     }

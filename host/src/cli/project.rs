@@ -101,6 +101,13 @@ pub(super) fn find(folder: &Path) -> anyhow::Result<Vec<Project>> {
     Ok(found)
 }
 
+/// A path as it can be typed into a shell.
+pub(super) fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// The folders below `folder` that could hold projects, by name.
 fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder)
@@ -134,6 +141,15 @@ mod tests {
             relative.display().to_string()
         };
         find(folder).expect("projects").iter().map(|project| (name(project), project.language)).collect()
+    }
+
+    #[test]
+    fn paths_can_be_typed() {
+        for (path, wanted) in
+            [("a/b-c_1.d", "a/b-c_1.d"), ("my agents", "'my agents'"), ("it's", r"'it'\''s'")]
+        {
+            assert_eq!(typed(Path::new(path)), wanted);
+        }
     }
 
     #[test]

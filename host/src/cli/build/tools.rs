@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cli::project;
+
 /// Runs a tool; whether it succeeded.
 pub(super) fn run(mut command: Command) -> io::Result<bool> {
     command.stdout(io::stderr());
@@ -33,6 +35,6 @@ pub(super) fn virtual_environments(project: &Path) -> Vec<PathBuf> {
 }
 
 /// What goes before a command that is typed in the project's folder.
-pub(super) fn in_folder(project: &Path) -> String {
-    if project == Path::new(".") { String::new() } else { format!("cd {} && ", project.display()) }
+pub(super) fn in_folder(folder: &Path) -> String {
+    if folder == Path::new(".") { String::new() } else { format!("cd {} && ", project::typed(folder)) }
 }
