@@ -241,7 +241,8 @@ mod tests {
         for language in [Language::Rust, Language::Python, Language::JavaScript, Language::C] {
             let files = fill(&id("7-up"), language);
             assert!(files.iter().any(|(path, _)| path == language.entry()), "{language:?}");
-            for (path, text) in files {
+            // The contract's own example of a world has such a name.
+            for (path, text) in files.iter().filter(|(path, _)| !path.ends_with("agent/agent.wit")) {
                 for word in ["my-agent", "my_agent", "My Agent", "COMPONENT"] {
                     assert!(!text.contains(word), "{language:?}: {path} has {word}");
                 }
