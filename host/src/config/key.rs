@@ -267,7 +267,11 @@ pub fn reference() -> String {
                 (None, text) if text.is_empty() => "none".to_owned(),
                 (None, text) => format!("`{text}`"),
             };
-            let _ = writeln!(page, "| `{}` | {} | {default} | {} |", key.name, key.kind, key.meaning);
+            let when = match key.effect {
+                Effect::AtOnce => "",
+                Effect::Restart => "; a change waits for a restart",
+            };
+            let _ = writeln!(page, "| `{}` | {} | {default} | {}{when} |", key.name, key.kind, key.meaning);
         }
         page.push('\n');
     }
