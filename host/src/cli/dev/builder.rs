@@ -18,18 +18,18 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Watches these projects from now on; nothing is built yet.
+    /// Watches these projects from now on, but for `without` in them; nothing is built yet.
     ///
     /// # Errors
     /// If one of them is not there.
-    pub(super) fn start(projects: Vec<PathBuf>) -> anyhow::Result<Self> {
+    pub(super) fn start(projects: Vec<PathBuf>, without: BTreeSet<PathBuf>) -> anyhow::Result<Self> {
         if let Some(missing) = projects.iter().find(|project| !project.is_dir()) {
             anyhow::bail!("{} is not a folder; give a plugin project's with `--plugins`", missing.display());
         }
         let colours = if std::io::stderr().is_terminal() { Colours::Yes } else { Colours::No };
         let watching = match Watch::start() {
             Ok((watch, changes)) => {
-                for problem in watch.trees(projects.iter().cloned()) {
+                for problem in watch.trees_without(projects.iter().cloned(), without.iter().cloned()) {
                     tracing::warn!("{problem}");
                 }
                 Some((watch, changes))
@@ -39,7 +39,8 @@ impl Builder {
                 None
             }
         };
-        Ok(Self { projects: projects.into_iter().map(Project::new).collect(), watching, colours })
+        let project = |root| Project::new(root, without.clone());
+        Ok(Self { projects: projects.into_iter().map(project).collect(), watching, colours })
     }
 
     /// Builds every project. One that fails is said, and keeps none of the others from it.

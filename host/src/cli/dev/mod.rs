@@ -51,10 +51,12 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
     let logging = telemetry::init(format, level)?;
     let runtime = runtime()?;
     let anonymous = config.auth.anonymous;
+    // A project may hold both.
+    let without = [config.server.data_dir.clone(), global.config.clone()].into();
     let ended = runtime.block_on(async {
         // An address that is taken is said before a long build, not after it.
         let server = Server::bind(config, file, compiler).await?;
-        let mut builder = Builder::start(projects)?;
+        let mut builder = Builder::start(projects, without)?;
         // And before it serves: what answers first is what was saved last.
         builder.build_all().await;
         logging.flush();

@@ -31,6 +31,8 @@ pub(super) struct Project {
     pub(super) root: PathBuf,
     /// Files outside of it that went into its components: of crates beside it, and contracts.
     pub(super) outside: BTreeSet<PathBuf>,
+    /// What in its folder is no source: the host's own folder, where the project holds it.
+    without: BTreeSet<PathBuf>,
     /// What its sources were when it was built last.
     built: Option<Contents>,
     /// When that failed, if it did.
@@ -38,8 +40,8 @@ pub(super) struct Project {
 }
 
 impl Project {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, outside: BTreeSet::new(), built: None, failed: None }
+    pub(super) fn new(root: PathBuf, without: BTreeSet<PathBuf>) -> Self {
+        Self { root, without, outside: BTreeSet::new(), built: None, failed: None }
     }
 
     /// Whether it is to be built: a source is another one than at the last build, or was saved
@@ -114,9 +116,10 @@ impl Project {
 
     /// What its sources are now.
     async fn sources(&self) -> Contents {
-        let (root, outside) = (self.root.clone(), self.outside.clone());
+        let (root, without) = (self.root.clone(), self.without.clone());
+        let outside = self.outside.clone();
         let read = move || {
-            let files = watch::sources(&root).into_iter().chain(outside);
+            let files = watch::sources(&root, &without).into_iter().chain(outside);
             // What cannot be read is not there.
             files
                 .filter_map(|file| {
@@ -205,7 +208,7 @@ mod tests {
     async fn a_project_is_stale_when_a_source_says_something_else() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("lib.rs"), "one").expect("a file");
-        let mut project = Project::new(folder.path().to_owned());
+        let mut project = Project::new(folder.path().to_owned(), BTreeSet::new());
         assert!(project.is_stale().await, "it was never built");
         project.note(project.sources().await, SystemTime::now()).await;
         std::fs::write(folder.path().join("lib.rs"), "one").expect("the same again");
@@ -223,7 +226,7 @@ mod tests {
     async fn a_source_that_is_saved_during_a_build_makes_another_one_and_a_lock_file_does_not() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("lib.rs"), "one").expect("a file");
-        let mut project = Project::new(folder.path().to_owned());
+        let mut project = Project::new(folder.path().to_owned(), BTreeSet::new());
         let (began, before) = (SystemTime::now(), project.sources().await);
         std::fs::write(folder.path().join("Cargo.lock"), "made by the build").expect("a file");
         project.note(before, began).await;
@@ -242,7 +245,7 @@ mod tests {
         std::fs::write(&file, "one").expect("a file");
         let old = std::fs::File::options().append(true).open(&file).expect("the file");
         old.set_modified(SystemTime::UNIX_EPOCH).expect("it is old");
-        let mut project = Project::new(folder.path().to_owned());
+        let mut project = Project::new(folder.path().to_owned(), BTreeSet::new());
         let before = project.sources().await;
         project.outside = [file.clone()].into();
         project.note(before, SystemTime::now()).await;

@@ -149,7 +149,16 @@ impl Watch {
     ///
     /// Returns what could not be watched.
     pub fn trees(&self, roots: impl IntoIterator<Item = PathBuf>) -> Vec<WatchProblem> {
-        self.watch(Wanted::Trees(roots.into_iter().collect()))
+        self.trees_without(roots, [])
+    }
+
+    /// As [`Watch::trees`], but for these files and folders in them: a data folder, settings.
+    pub fn trees_without(
+        &self,
+        roots: impl IntoIterator<Item = PathBuf>,
+        without: impl IntoIterator<Item = PathBuf>,
+    ) -> Vec<WatchProblem> {
+        self.watch(Wanted::Trees(roots.into_iter().collect(), without.into_iter().collect()))
     }
 
     fn watch(&self, wanted: Wanted) -> Vec<WatchProblem> {

@@ -2,9 +2,10 @@
 //!
 //! Pure but for looking at the file system; holds nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::tree::Tree;
 
@@ -52,8 +53,8 @@ impl Stamp {
     }
 
     /// Of all sources below `root`; `None` if it is not there.
-    pub(super) fn of_tree(root: &Path) -> Option<Self> {
+    pub(super) fn of_tree(root: &Path, without: &BTreeSet<PathBuf>) -> Option<Self> {
         let identity = Identity::of(root)?;
-        Some(Self { identity, tree: Tree::at(root).stamp, ..Self::default() })
+        Some(Self { identity, tree: Tree::at(root, without).stamp, ..Self::default() })
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Pure but for looking at the file system; holds nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use super::way::Way;
 
 /// Folders of a tree at the most; what is past them is not watched.
 const MAX_FOLDERS: usize = 4096;
@@ -37,11 +40,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Looks at the tree below `root`, a real path.
-    pub(super) fn at(root: &Path) -> Self {
+    /// Looks at the tree below `root`, a real path, but for what is at one of `without`.
+    pub(super) fn at(root: &Path, without: &BTreeSet<PathBuf>) -> Self {
         let mut tree = Self::default();
         let mut hasher = DefaultHasher::new();
-        walk(root, &mut |path, metadata| {
+        walk(root, without, &mut |path, metadata| {
             if metadata.is_dir() {
                 tree.folders.push(path.to_owned());
             } else {
@@ -56,10 +59,11 @@ impl Tree {
 }
 
 /// The source files of the tree below `root`, in a fixed order; what counts is as in
-/// [`Watch::trees`](super::Watch::trees).
-pub fn sources(root: &Path) -> Vec<PathBuf> {
+/// [`Watch::trees_without`](super::Watch::trees_without).
+pub fn sources(root: &Path, without: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let without = without.iter().map(|path| Way::real(path)).collect();
     let mut files = Vec::new();
-    walk(root, &mut |path, metadata| {
+    walk(&Way::real(root), &without, &mut |path, metadata| {
         if !metadata.is_dir() {
             files.push(path.to_owned());
         }
@@ -68,7 +72,7 @@ pub fn sources(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Sees each folder before what is in it. What vanishes meanwhile, or cannot be read, is left out.
-fn walk(root: &Path, see: &mut dyn FnMut(&Path, &fs::Metadata)) {
+fn walk(root: &Path, without: &BTreeSet<PathBuf>, see: &mut dyn FnMut(&Path, &fs::Metadata)) {
     let Ok(metadata) = fs::metadata(root) else { return };
     see(root, &metadata);
     let (mut folders, mut seen) = (vec![root.to_owned()], 1);
@@ -76,7 +80,7 @@ fn walk(root: &Path, see: &mut dyn FnMut(&Path, &fs::Metadata)) {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         let mut entries: Vec<_> = entries.flatten().filter(|entry| counts(&entry.file_name())).collect();
         entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
+        for entry in entries.into_iter().filter(|entry| !without.contains(&entry.path())) {
             // Not through links: a link to a folder above would never end.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
@@ -129,13 +133,16 @@ mod tests {
         }
         fs::write(root.join("src/lib.rs"), "one").expect("a file");
         fs::write(root.join("target/release/x.d"), "one").expect("a file");
-        let before = Tree::at(root);
+        let root = &Way::real(root);
+        let none = BTreeSet::new();
+        let before = Tree::at(root, &none);
         let folders: Vec<_> = before.folders.iter().filter_map(|path| path.strip_prefix(root).ok()).collect();
         assert_eq!(folders, ["", "src", "web", "src/inner"].map(Path::new));
         fs::write(root.join("target/release/x.d"), "other").expect("a file");
-        assert_eq!(Tree::at(root), before);
+        assert_eq!(Tree::at(root, &none), before);
         fs::write(root.join("src/lib.rs"), "other").expect("a file");
-        assert_ne!(Tree::at(root).stamp, before.stamp);
-        assert_eq!(sources(root), [root.join("src/lib.rs")]);
+        assert_ne!(Tree::at(root, &none).stamp, before.stamp);
+        assert_eq!(sources(root, &none), [root.join("src/lib.rs")]);
+        assert!(sources(root, &[root.join("src")].into()).is_empty());
     }
 }

@@ -58,6 +58,11 @@ impl Way {
         way
     }
 
+    /// Where a path leads, as far as it goes.
+    pub(super) fn real(path: &Path) -> PathBuf {
+        std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| Self::to(&path).end)
+    }
+
     /// The folders in which those names are.
     pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
         self.names.iter().filter_map(|name| name.parent())

@@ -31,13 +31,14 @@ const LOOK_SHARE: u32 = 50;
 /// What matters from now on.
 pub(super) enum Wanted {
     Files(BTreeSet<PathBuf>),
-    Trees(BTreeSet<PathBuf>),
+    /// And what in them does not matter.
+    Trees(BTreeSet<PathBuf>, BTreeSet<PathBuf>),
 }
 
 impl Wanted {
     /// One of them, to speak of.
     pub(super) fn first(&self) -> PathBuf {
-        let (Self::Files(paths) | Self::Trees(paths)) = self;
+        let (Self::Files(paths) | Self::Trees(paths, _)) = self;
         paths.first().cloned().unwrap_or_default()
     }
 }
@@ -68,10 +69,10 @@ struct Target {
 
 impl Target {
     /// How it is now; `None` if it is not there.
-    fn now(&self, key: &Key) -> Option<Stamp> {
+    fn now(&self, key: &Key, without: &BTreeSet<PathBuf>) -> Option<Stamp> {
         match key.kind {
             Kind::File => Stamp::of_file(&key.path),
-            Kind::Tree => Stamp::of_tree(&self.way.end),
+            Kind::Tree => Stamp::of_tree(&self.way.end, without),
         }
     }
 }
@@ -93,6 +94,8 @@ pub(super) struct Worker {
     names: HashMap<PathBuf, Vec<Key>>,
     /// Whose tree a folder belongs to.
     tree_folders: HashMap<PathBuf, Vec<Key>>,
+    /// What in the trees does not matter.
+    without: BTreeSet<PathBuf>,
     needed: BTreeSet<PathBuf>,
     armed: BTreeMap<PathBuf, Identity>,
     /// Why a folder is not watched.
@@ -120,6 +123,7 @@ impl Worker {
             targets: BTreeMap::new(),
             names: HashMap::new(),
             tree_folders: HashMap::new(),
+            without: BTreeSet::new(),
             needed: BTreeSet::new(),
             armed: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -147,7 +151,14 @@ impl Worker {
     pub(super) fn watch(&mut self, wanted: Wanted) -> Vec<WatchProblem> {
         let (kind, paths) = match wanted {
             Wanted::Files(paths) => (Kind::File, paths),
-            Wanted::Trees(paths) => (Kind::Tree, paths),
+            Wanted::Trees(paths, without) => {
+                let without = without.iter().map(|path| Way::real(path)).collect();
+                if self.without != without {
+                    self.without = without;
+                    self.astray.extend(self.targets.keys().filter(|key| key.kind == Kind::Tree).cloned());
+                }
+                (Kind::Tree, paths)
+            }
         };
         let keys: BTreeSet<Key> = paths.into_iter().map(|path| Key { kind, path: path.into() }).collect();
         let old: Vec<Key> =
@@ -226,6 +237,7 @@ impl Worker {
         let folder = path.parent().and_then(|folder| self.tree_folders.get(folder));
         if let (Some(keys), Some(name)) = (folder, path.file_name())
             && tree::counts(name)
+            && !self.without.contains(path)
         {
             for key in keys.clone() {
                 if another {
@@ -317,7 +329,7 @@ impl Worker {
     /// Notes how the target is now.
     fn renew(&mut self, key: &Key) {
         if let Some(target) = self.targets.get_mut(key) {
-            target.stamp = target.now(key);
+            target.stamp = target.now(key, &self.without);
         }
     }
 
@@ -335,7 +347,7 @@ impl Worker {
                 let way = std::path::absolute(&key.path).map(|path| Way::to(&path)).unwrap_or_default();
                 let folders = match key.kind {
                     Kind::File => Vec::new(),
-                    Kind::Tree => Tree::at(&way.end).folders,
+                    Kind::Tree => Tree::at(&way.end, &self.without).folders,
                 };
                 if target.way != way || target.folders != folders {
                     moved = true;
@@ -430,7 +442,8 @@ impl Worker {
         let failed: BTreeSet<PathBuf> = std::mem::take(&mut self.failed).into_keys().collect();
         let again = [self.through(&moved), self.through(&failed)];
         self.astray.extend(again.into_iter().flatten());
-        let other = self.targets.iter().filter(|(key, target)| target.now(key) != target.stamp);
+        let other =
+            self.targets.iter().filter(|(key, target)| target.now(key, &self.without) != target.stamp);
         for key in other.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.astray.insert(key.clone());
             if !self.waiting.contains_key(&key) {

@@ -40,6 +40,24 @@ fn what_is_built_in_a_tree_is_not_reported() {
 }
 
 #[test]
+fn what_is_left_out_of_a_tree_is_not_reported() {
+    let mut bench = Bench::new(EVENTS);
+    for folder in ["tree/src", "tree/data"] {
+        fs::create_dir_all(bench.at(folder)).expect("folders");
+    }
+    let tree = bench.at("tree");
+    let without = ["data", "later", "agents.toml"].map(|name| tree.join(name));
+    assert_eq!(bench.watch.trees_without([tree.clone()], without), []);
+    for file in ["data/tasks.db", "agents.toml", "later/tasks.db"] {
+        fs::create_dir_all(tree.join(file).parent().expect("a folder")).expect("a folder");
+        fs::write(tree.join(file), "x").expect("a file");
+    }
+    assert!(bench.within(3 * EVENTS.quiet).is_none(), "nothing of it counts");
+    fs::write(tree.join("src/lib.rs"), "new").expect("a file");
+    bench.expect([&tree]);
+}
+
+#[test]
 fn a_folder_that_is_new_in_a_tree_is_watched() {
     let mut bench = Bench::new(EVENTS);
     fs::create_dir(bench.at("tree")).expect("a folder");
