@@ -60,7 +60,7 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_
                 + 0.543 * second_lead
         }
         Some(margin) => {
-            let others = scores.best.iter().filter(|other| other.slot != own.slot);
+            let others = scores.best.iter().filter(|other| other.agent != own.agent);
             let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
             -5.407 + 0.434 * own.lexical + 0.089 * own.bayes + 0.536 * lead - 1.272 * relative
                 + 1.500 * coverage

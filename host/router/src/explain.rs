@@ -86,14 +86,14 @@ pub struct Evidence {
 pub(crate) fn keywords(profile: &Profile, query: &Query<'_>) -> Vec<String> {
     let has = |key: &u64| query.has(*key);
     let mut out: Vec<String> = Vec::new();
-    for (trigger, head) in profile.triggers.iter().zip(&profile.heads) {
-        if has(head) && trigger.content.iter().all(has) {
-            out.push(trigger.text.clone());
+    for (at, head) in profile.heads.iter().enumerate() {
+        if has(head) && profile.content(&profile.triggers[at]).iter().all(has) {
+            out.push(profile.texts.trigger(at).to_owned());
         }
     }
-    for (key, field, text) in &profile.words {
-        if *field != Field::Category && has(key) && !out.contains(text) {
-            out.push(text.clone());
+    for (said, text) in profile.said() {
+        if said.field != Field::Category && has(&said.key) && !out.iter().any(|known| known == text) {
+            out.push(text.to_owned());
         }
     }
     out
@@ -108,7 +108,7 @@ pub(crate) fn explain(
 ) -> Explanation {
     let mut explained = Vec::new();
     for (scored, choice) in scores.best.iter().zip(&decision.ranked) {
-        let Some(profile) = candidates.index.profile(scored.slot) else { continue };
+        let Some(profile) = candidates.index.profile(scored.card) else { continue };
         explained.push(CandidateExplanation {
             agent: choice.agent.clone(),
             confidence: choice.confidence,
@@ -116,7 +116,7 @@ pub(crate) fn explain(
             words: f64::from(scored.lexical),
             texts: f64::from(scored.bayes),
             learned: scored.margin.map(f64::from),
-            evidence: evidence(profile, query, scores, candidates),
+            evidence: evidence(scored.card, profile, query, scores, candidates),
         });
     }
     let unknown = query.words.iter().filter(|word| !word.function && scores.worth(word.key).is_none());
@@ -133,6 +133,7 @@ pub(crate) fn explain(
 
 /// Which words of the task the agent has, and words related to them, by what they add to the words' score.
 fn evidence(
+    card: u32,
     profile: &Profile,
     query: &Query<'_>,
     scores: &Scores<'_>,
@@ -146,7 +147,7 @@ fn evidence(
         }
         let mut weight = 0.0;
         for key in features(std::slice::from_ref(word)) {
-            if let (Some(strength), Some(worth)) = (profile.strength(key), scores.worth(key)) {
+            if let (Some(strength), Some(worth)) = (candidates.index.strength(key, card), scores.worth(key)) {
                 weight += lexical_weight(key) * worth.idf * strength.lexical / scores.length;
             }
         }
@@ -156,11 +157,14 @@ fn evidence(
         }
     }
     for (key, factor) in &query.related {
-        let Some(strength) = profile.strength(*key) else { continue };
+        let Some(strength) = candidates.index.strength(*key, card) else { continue };
         let weight = factor * Worth::of(*key, candidates).idf * strength.lexical / scores.length;
-        let through = profile.words.iter().find(|(word, _, _)| word == key).map(|(_, _, text)| text.clone());
-        let trigger = || profile.triggers.iter().find(|trigger| trigger.content.contains(key));
-        let Some(text) = through.or_else(|| trigger().map(|trigger| trigger.text.clone())) else { continue };
+        let said = profile.said().find(|(said, _)| said.key == *key).map(|(_, text)| text);
+        let trigger = || {
+            let at = profile.triggers.iter().position(|t| profile.content(t).contains(key))?;
+            Some(profile.texts.trigger(at))
+        };
+        let Some(text) = said.or_else(trigger).map(str::to_owned) else { continue };
         let fields = fields_of(profile, *key);
         out.push(Evidence { text: text.clone(), fields, weight: f64::from(weight), through: Some(text) });
     }
@@ -170,17 +174,19 @@ fn evidence(
 
 fn fields_of(profile: &Profile, key: u64) -> Vec<Field> {
     let mut out: Vec<Field> = Vec::new();
-    for (word, field, _) in &profile.words {
-        if *word == key && !out.contains(field) {
-            out.push(*field);
+    for (said, _) in profile.said() {
+        if said.key == key && !out.contains(&said.field) {
+            out.push(said.field);
         }
     }
-    if profile.triggers.iter().any(|trigger| trigger.content.contains(&key)) {
+    if profile.triggers.iter().any(|trigger| profile.content(trigger).contains(&key)) {
         out.push(Field::Trigger);
     }
-    let examples = || profile.documents.iter().filter(|document| document.example);
-    if examples().any(|document| document.features.binary_search(&key).is_ok()) {
-        out.push(Field::Example);
+    if let Some(place) = profile.place(key) {
+        let mut examples = profile.documents().iter().filter(|(_, example)| *example);
+        if examples.any(|(places, _)| places.binary_search(&(place as u32)).is_ok()) {
+            out.push(Field::Example);
+        }
     }
     out
 }

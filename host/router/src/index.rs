@@ -1,134 +1,182 @@
-//! The inverted index: which agents hold a key, and how strongly. Copy-on-write.
+//! The inverted index: which cards hold a key, and how strongly. Copy-on-write.
 //!
-//! Owns the slots (a small number for each agent) and the postings. A change copies the shards
-//! it touches and shares the rest. Nothing here knows what a key means.
+//! Owns the roster and the postings. A change copies the shards it touches and shares the rest. Nothing here
+//! knows what a key means.
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::{Profile, Strength};
+use crate::profile::{Profile, Strength, Texts};
+use crate::roster::Roster;
 use crate::spelling::gaps;
-use crate::text::{Kind, key};
+use crate::store::Sharded;
+use crate::text::{Analyzer, Kind, key};
 
-/// A power of two: small enough to copy the list of them, many enough that each is small.
+/// How many shards postings and spellings are kept in.
 const SHARDS: usize = 1024;
 
 /// The least length, in characters, of a word that typos are corrected to.
 const LEAST_SPELLED: usize = 4;
 
-/// One agent that holds a key.
+/// One card that holds a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Posting {
-    /// Where the agent's profile lives.
-    pub(crate) slot: u32,
+    /// Where the card lies.
+    pub(crate) card: u32,
     /// How strongly it holds the key.
     pub(crate) strength: Strength,
 }
 
-type Shard = FxHashMap<u64, Arc<[Posting]>>;
-/// Words by the key of what is left when one letter is left out.
-type Spellings = FxHashMap<u64, Arc<[Arc<str>]>>;
-
-/// What scoring needs of every agent that has some word, kept side by side.
+/// What scoring needs of every card that has some word, kept side by side.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Traits {
     /// See [`Profile::bulk`].
     pub(crate) bulk: f32,
+    /// How many agents have it.
+    pub(crate) agents: u32,
     /// See [`Profile::demanding`].
     pub(crate) demanding: bool,
 }
 
-impl Traits {
-    fn of(profile: &Profile) -> Self {
-        Self { bulk: profile.bulk, demanding: profile.demanding }
-    }
-}
-
-/// Profiles by slot, and postings by key.
-#[derive(Clone, Default)]
+/// Agents, their cards, and postings by key.
+#[derive(Clone)]
 pub(crate) struct Index {
-    slots: Vec<Option<Arc<Profile>>>,
+    roster: Roster,
     traits: Vec<Traits>,
-    free: Vec<u32>,
-    shards: Vec<Arc<Shard>>,
-    spellings: Vec<Arc<Spellings>>,
-    len: usize,
+    postings: Sharded<Posting>,
+    /// Words by the key of what is left when one letter is left out.
+    spellings: Sharded<Arc<str>>,
 }
 
-/// What becomes of one agent's hold on a key: none where it loses it.
+/// What becomes of one card's hold on a key: none where it loses it.
 struct Edit {
     key: u64,
-    slot: u32,
+    card: u32,
     strength: Option<Strength>,
 }
 
+/// Words that typos may be corrected to, and whether somebody had them before.
+type Noted = FxHashMap<u64, (Arc<str>, bool)>;
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            roster: Roster::default(),
+            traits: Vec::new(),
+            postings: Sharded::new(SHARDS),
+            spellings: Sharded::new(SHARDS),
+        }
+    }
+}
+
 impl Index {
-    /// Removes the agents with these ids and adds or replaces these profiles; each id at most once in all.
-    /// Writes each list that changes once, however many agents change it, and no list that stays as it is.
-    pub(crate) fn change(&mut self, removed: &[&str], put: Vec<Arc<Profile>>) {
-        self.shards.resize_with(SHARDS, Arc::default);
-        self.spellings.resize_with(SHARDS, Arc::default);
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut words: FxHashMap<u64, (Arc<str>, bool)> = FxHashMap::default();
+    /// Removes the agents with these ids and adds or replaces these; each id at most once in all. Writes each
+    /// list that changes once, however many agents change it, and no list that stays as it is. What had to be
+    /// analysed comes back.
+    pub(crate) fn change(
+        &mut self,
+        removed: &[&str],
+        put: Vec<(&str, Texts)>,
+        analyzer: &Analyzer,
+    ) -> Vec<Arc<Profile>> {
+        let (mut edits, mut noted, mut new) = (Vec::new(), Noted::default(), Vec::new());
+        // Cards that nobody has any more, and those that saw a change of their agents.
+        let mut dead: FxHashMap<u32, Arc<Profile>> = FxHashMap::default();
+        let mut seen: Vec<u32> = Vec::new();
         for id in removed {
-            let Some(slot) = self.slot(id) else { continue };
-            let Some(old) = self.slots[slot as usize].take() else { continue };
-            self.note(&old, &mut words);
-            edits.extend(terms_of(&old).map(|(key, _)| Edit { key, slot, strength: None }));
-            self.free.push(slot);
-            self.len -= 1;
+            let Some(agent) = self.roster.agent(id) else { continue };
+            seen.extend(self.roster.member(agent).map(|member| member.card));
+            if let Some((card, old)) = self.roster.leave(agent) {
+                self.note(&old, &mut noted);
+                dead.insert(card, old);
+            }
+            self.roster.forget(agent);
         }
-        for profile in put {
-            self.note(&profile, &mut words);
-            let slot = if let Some(slot) = self.slot(&profile.agent.id) {
-                if let Some(old) = self.slots[slot as usize].take() {
-                    self.note(&old, &mut words);
-                    differences(&old, &profile, slot, &mut edits);
+        for (id, texts) in put {
+            let agent = self.roster.agent(id);
+            let same = self.roster.like(&texts);
+            if let Some(agent) = agent {
+                let card = self.roster.member(agent).map(|member| member.card);
+                if card.is_some() && card == same {
+                    continue;
                 }
-                slot
+                seen.extend(card);
+                if let Some((card, old)) = self.roster.leave(agent) {
+                    self.note(&old, &mut noted);
+                    dead.insert(card, old);
+                }
+            }
+            if let Some(card) = same {
+                self.roster.join(id, agent, card);
+                seen.push(card);
+                continue;
+            }
+            let (profile, terms) = Profile::new(texts, analyzer);
+            let profile = Arc::new(profile);
+            self.note(&profile, &mut noted);
+            new.push(Arc::clone(&profile));
+            let card = self.roster.found(id, agent, Arc::clone(&profile));
+            seen.push(card);
+            if let Some(old) = dead.remove(&card) {
+                self.differences(&old, &profile, &terms, card, &mut edits);
             } else {
-                let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
-                if slot as usize == self.slots.len() {
-                    self.slots.push(None);
-                    self.traits.push(Traits::default());
-                }
-                let held = terms_of(&profile);
-                edits.extend(held.map(|(key, strength)| Edit { key, slot, strength: Some(strength) }));
-                self.len += 1;
-                slot
-            };
-            self.traits[slot as usize] = Traits::of(&profile);
-            self.slots[slot as usize] = Some(profile);
+                let held = terms.into_iter();
+                edits.extend(held.map(|(key, strength)| Edit { key, card, strength: Some(strength) }));
+            }
         }
-        // Where one agent leaves a slot to another, what the other holds comes last and stays.
-        edits.sort_unstable_by_key(|edit| (edit.key, edit.slot, edit.strength.is_some()));
+        for (card, old) in dead {
+            edits.extend(old.keys.iter().map(|key| Edit { key: *key, card, strength: None }));
+        }
+        self.traits.resize(self.roster.places(), Traits::default());
+        for at in seen {
+            self.traits[at as usize] = self.roster.card(at).map_or_else(Traits::default, |card| Traits {
+                bulk: card.profile.bulk,
+                agents: card.agents.len() as u32,
+                demanding: card.profile.demanding,
+            });
+        }
+        edits.sort_unstable_by_key(|edit| (edit.key, edit.card));
         for group in edits.chunk_by(|a, b| a.key == b.key) {
             let key = group[0].key;
             let list = merged(self.get(key), group);
-            let shard = Arc::make_mut(&mut self.shards[shard_of(key)]);
-            if list.is_empty() {
-                shard.remove(&key);
-            } else {
-                shard.insert(key, list.into());
-            }
+            self.postings.set(key, list);
         }
-        self.respell(words);
+        self.respell(noted);
+        new
     }
 
-    /// Notes a profile's words that typos may be corrected to, and whether somebody has them so far.
-    fn note(&self, profile: &Profile, words: &mut FxHashMap<u64, (Arc<str>, bool)>) {
-        for word in &profile.spellings {
+    /// What turns one card into the next one in its place.
+    fn differences(
+        &self,
+        old: &Profile,
+        new: &Profile,
+        terms: &[(u64, Strength)],
+        card: u32,
+        edits: &mut Vec<Edit>,
+    ) {
+        for (key, strength) in terms {
+            if self.strength(*key, card) != Some(*strength) {
+                edits.push(Edit { key: *key, card, strength: Some(*strength) });
+            }
+        }
+        let lost = old.keys.iter().filter(|key| !new.holds(**key));
+        edits.extend(lost.map(|key| Edit { key: *key, card, strength: None }));
+    }
+
+    /// Notes a card's words that typos may be corrected to, and whether somebody has them so far.
+    fn note(&self, profile: &Profile, noted: &mut Noted) {
+        for word in profile.spellings() {
             let key = key(Kind::Surface, word);
-            words.entry(key).or_insert_with(|| (word.as_str().into(), !self.get(key).is_empty()));
+            noted.entry(key).or_insert_with(|| (word.into(), !self.get(key).is_empty()));
         }
     }
 
     /// Makes words that somebody has now ones that typos are corrected to, and those that nobody has any more
     /// no longer.
-    fn respell(&mut self, words: FxHashMap<u64, (Arc<str>, bool)>) {
+    fn respell(&mut self, noted: Noted) {
         let mut edits: Vec<(u64, Arc<str>, bool)> = Vec::new();
-        for (key, (word, before)) in words {
+        for (key, (word, before)) in noted {
             let now = !self.get(key).is_empty();
             if now != before && word.chars().count() >= LEAST_SPELLED {
                 edits.extend(gaps(&word).into_iter().map(|gap| (gap, Arc::clone(&word), now)));
@@ -142,86 +190,56 @@ impl Index {
             let mut list: Vec<Arc<str>> = old.filter(stays).cloned().collect();
             list.extend(group.iter().filter(|(_, _, now)| *now).map(|(_, word, _)| Arc::clone(word)));
             list.sort_unstable();
-            let shard = Arc::make_mut(&mut self.spellings[shard_of(gap)]);
-            if list.is_empty() {
-                shard.remove(&gap);
-            } else {
-                shard.insert(gap, list.into());
-            }
+            self.spellings.set(gap, list);
         }
+    }
+
+    /// Who there is.
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// The words that a gap may stand for.
     pub(crate) fn spelled(&self, gap: u64) -> &[Arc<str>] {
-        self.spellings.get(shard_of(gap)).and_then(|shard| shard.get(&gap)).map_or(&[], |list| list)
+        self.spellings.get(gap)
     }
 
-    /// How many agents there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// What the card in a place says.
+    pub(crate) fn profile(&self, card: u32) -> Option<&Arc<Profile>> {
+        self.roster.card(card).map(|card| &card.profile)
     }
 
-    /// One more than the highest slot.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// The slot of the agent with this id.
-    pub(crate) fn slot(&self, id: &str) -> Option<u32> {
-        self.get(key(Kind::Id, id)).first().map(|posting| posting.slot)
-    }
-
-    /// The profile in a slot.
-    pub(crate) fn profile(&self, slot: u32) -> Option<&Arc<Profile>> {
-        self.slots.get(slot as usize)?.as_ref()
-    }
-
-    /// The traits of every slot; those of a free one mean nothing.
+    /// The traits of every place; those of a free one mean nothing.
     pub(crate) fn traits(&self) -> &[Traits] {
         &self.traits
     }
 
-    /// Every profile with its slot.
-    pub(crate) fn profiles(&self) -> impl Iterator<Item = (u32, &Arc<Profile>)> {
-        self.slots.iter().enumerate().filter_map(|(slot, profile)| Some((slot as u32, profile.as_ref()?)))
-    }
-
-    /// Who holds a key, by ascending slot.
+    /// Who holds a key, by ascending place.
     pub(crate) fn get(&self, key: u64) -> &[Posting] {
-        self.shards.get(shard_of(key)).and_then(|shard| shard.get(&key)).map_or(&[], |list| list)
+        self.postings.get(key)
+    }
+
+    /// How strongly a card holds a key.
+    pub(crate) fn strength(&self, key: u64, card: u32) -> Option<Strength> {
+        strength_of(self.get(key), card)
     }
 }
 
-fn shard_of(key: u64) -> usize {
-    (key >> 32) as usize & (SHARDS - 1)
+/// How strongly a card holds the key of these postings.
+pub(crate) fn strength_of(postings: &[Posting], card: u32) -> Option<Strength> {
+    let at = postings.binary_search_by_key(&card, |posting| posting.card).ok()?;
+    Some(postings[at].strength)
 }
 
-/// Every key that finds a profile: its id's, then the others ascending.
-fn terms_of(profile: &Profile) -> impl Iterator<Item = (u64, Strength)> {
-    std::iter::once((profile.id_key(), Strength::default())).chain(profile.terms.iter().copied())
-}
-
-/// What turns one profile of an agent into the next.
-fn differences(old: &Profile, new: &Profile, slot: u32, edits: &mut Vec<Edit>) {
-    for (key, strength) in &new.terms {
-        if old.strength(*key) != Some(*strength) {
-            edits.push(Edit { key: *key, slot, strength: Some(*strength) });
-        }
-    }
-    let lost = old.terms.iter().filter(|(key, _)| !new.holds(*key));
-    edits.extend(lost.map(|(key, _)| Edit { key: *key, slot, strength: None }));
-}
-
-/// A list by ascending slot with edits by ascending slot made; of several to one slot the last counts.
+/// A list by ascending place with edits by ascending place made, one a place.
 fn merged(mut old: &[Posting], edits: &[Edit]) -> Vec<Posting> {
     let mut list = Vec::with_capacity(old.len() + edits.len());
-    for run in edits.chunk_by(|a, b| a.slot == b.slot) {
-        let slot = run[0].slot;
-        let (before, rest) = old.split_at(old.partition_point(|posting| posting.slot < slot));
+    for edit in edits {
+        let (before, rest) = old.split_at(old.partition_point(|posting| posting.card < edit.card));
         list.extend_from_slice(before);
-        old = if rest.first().is_some_and(|posting| posting.slot == slot) { &rest[1..] } else { rest };
-        if let Some(Edit { strength: Some(strength), .. }) = run.last() {
-            list.push(Posting { slot, strength: *strength });
+        old = if rest.first().is_some_and(|posting| posting.card == edit.card) { &rest[1..] } else { rest };
+        if let Some(strength) = edit.strength {
+            list.push(Posting { card: edit.card, strength });
         }
     }
     list.extend_from_slice(old);

@@ -21,10 +21,12 @@ mod model;
 mod profile;
 mod query;
 mod related;
+mod roster;
 mod router;
 mod score;
 mod settings;
 mod spelling;
+mod store;
 mod text;
 
 pub use agent::{Agent, Change};

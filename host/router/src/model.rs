@@ -1,15 +1,11 @@
-//! The linear model of one agent: its own texts against those of the candidates most like it.
+//! The linear model of one card: its own texts against those of the candidates most like it.
 //!
 //! A support vector machine with squared hinge loss, solved in the dual by coordinate descent (Hsieh et al.,
 //! A Dual Coordinate Descent Method for Large-scale Linear SVM, 2008), in an order that is always the same.
-//! Depends on the agent and its rivals alone.
-
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
+//! Only the card's own keys have weights, a few kilobytes: that what a card has never said speaks against it
+//! is left to those that have said it. Depends on the card and its rivals alone.
 
 use crate::profile::Profile;
-use crate::text::kind_weight;
 
 /// What a violated example costs (the C of the literature).
 const COST: f32 = 1.0;
@@ -22,63 +18,63 @@ pub(crate) const ENOUGH: usize = 8000;
 
 /// What an agent's examples taught.
 pub(crate) struct Model {
-    weights: Weights,
+    /// By the card's keys.
+    weights: Box<[f32]>,
     pub(crate) bias: f32,
 }
 
+/// What is learned from a card: its documents, and what each is divided by to have length one.
+pub(crate) struct Lesson<'a> {
+    pub(crate) profile: &'a Profile,
+    pub(crate) scales: &'a [f32],
+}
+
+/// A document, as far as the card whose model this is has its keys.
 struct Row {
-    values: Vec<(u32, f32)>,
+    start: usize,
+    end: usize,
     sign: f32,
     cost: f32,
     alpha: f32,
 }
 
+/// What stands for a key that the card does not have.
+const FOREIGN: u32 = u32::MAX;
+
 impl Model {
-    /// What a key adds, to be multiplied by the kind's weight and divided by the task's norm.
-    pub(crate) fn weight(&self, key: u64) -> f32 {
-        self.weights.get(key)
+    /// What a key of the card adds, to be multiplied by what the key counts in the task.
+    pub(crate) fn weight(&self, own: &Profile, key: u64) -> f32 {
+        own.place(key).map_or(0.0, |place| self.weights[place])
     }
 
-    /// Learns to tell `own` from `rivals`.
-    pub(crate) fn train(own: &Profile, rivals: &[Arc<Profile>]) -> Model {
-        let mut ids: FxHashMap<u64, u32> = FxHashMap::default();
-        let mut keys: Vec<u64> = Vec::new();
-        let mut counts: Vec<f32> = Vec::new();
+    /// Learns to tell `own` from `rivals`; `counts` is what each of the card's keys counts in a document.
+    pub(crate) fn train<'a>(
+        counts: &[f32],
+        own: Lesson<'a>,
+        rivals: impl Iterator<Item = Lesson<'a>>,
+    ) -> Model {
+        let mut values: Vec<(u32, f32)> = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
-        let profiles = std::iter::once(own).chain(rivals.iter().map(|rival| &**rival));
-        for (position, profile) in profiles.enumerate() {
-            for document in &profile.documents {
-                let values = document.features.iter().map(|key| {
-                    let id = *ids.entry(*key).or_insert_with(|| {
-                        keys.push(*key);
-                        counts.push(0.0);
-                        keys.len() as u32 - 1
-                    });
-                    counts[id as usize] += 1.0;
-                    (id, kind_weight(*key))
-                });
+        let keys = &own.profile.keys;
+        for (position, lesson) in std::iter::once(own).chain(rivals).enumerate() {
+            let places = common(&lesson.profile.keys, keys);
+            for ((document, example), scale) in lesson.profile.documents().iter().zip(lesson.scales) {
+                let start = values.len();
+                let held = document.iter().map(|place| places[*place as usize]);
+                let held = held.filter(|place| *place != FOREIGN);
+                values.extend(held.map(|place| (place, counts[place as usize] * scale)));
                 rows.push(Row {
-                    values: values.collect(),
+                    start,
+                    end: values.len(),
                     sign: if position == 0 { 1.0 } else { -1.0 },
-                    cost: if document.example { COST } else { WEAK_COST },
+                    cost: if example { COST } else { WEAK_COST },
                     alpha: 0.0,
                 });
             }
         }
-        let all = rows.len() as f32;
-        let idf: Vec<f32> = counts.iter().map(|count| (1.0 + (all / count).ln()).sqrt()).collect();
-        for row in &mut rows {
-            let mut square = 0.0;
-            for (id, value) in &mut row.values {
-                *value *= idf[*id as usize];
-                square += *value * *value;
-            }
-            let norm = square.sqrt().max(1e-6);
-            row.values.iter_mut().for_each(|(_, value)| *value /= norm);
-        }
         let mut weights = vec![0.0f32; keys.len()];
         let mut bias = 0.0f32;
-        let mut order: Vec<usize> = (0..rows.len()).collect();
+        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
         let mut random = 0x2545_f491_4f6c_dd1d_u64;
         for _ in 0..ROUNDS {
             for last in (1..order.len()).rev() {
@@ -86,8 +82,9 @@ impl Model {
                 order.swap(last, (random >> 33) as usize % (last + 1));
             }
             for at in &order {
-                let row = &mut rows[*at];
-                let product: f32 = row.values.iter().map(|(id, value)| weights[*id as usize] * value).sum();
+                let row = &mut rows[*at as usize];
+                let held = &values[row.start..row.end];
+                let product: f32 = held.iter().map(|(place, value)| weights[*place as usize] * value).sum();
                 let slack = 1.0 / (2.0 * row.cost);
                 let gradient = row.sign * (product + bias) - 1.0 + row.alpha * slack;
                 let alpha = (row.alpha - gradient / (2.0 + slack)).max(0.0);
@@ -95,47 +92,20 @@ impl Model {
                 row.alpha = alpha;
                 if step != 0.0 {
                     bias += step;
-                    row.values.iter().for_each(|(id, value)| weights[*id as usize] += step * value);
+                    held.iter().for_each(|(place, value)| weights[*place as usize] += step * value);
                 }
             }
         }
-        let kept = keys
-            .iter()
-            .zip(weights.iter().zip(&idf))
-            .filter(|(_, (weight, _))| **weight != 0.0)
-            .map(|(key, (weight, idf))| (*key, weight * idf));
-        Model { weights: Weights::new(kept.collect()), bias }
+        Model { weights: weights.into(), bias }
     }
 }
 
-/// Weights by key, open addressing with linear probing: what a task asks for is mostly spread over more memory
-/// than a cache has, so each answer should lie in one line of it. Key 0 marks a free place; no feature has it.
-struct Weights {
-    places: Box<[(u64, f32)]>,
-    shift: u32,
-}
-
-impl Weights {
-    fn new(entries: Vec<(u64, f32)>) -> Self {
-        let size = (entries.len() * 3 / 2 + 2).next_power_of_two();
-        let mut out = Self { places: vec![(0, 0.0); size].into(), shift: 64 - size.trailing_zeros() };
-        for (key, weight) in entries {
-            let at = out.place(key);
-            out.places[at] = (key, weight);
-        }
-        out
-    }
-
-    /// Where a key is or would be. There is always a free place, so the search ends.
-    fn place(&self, key: u64) -> usize {
-        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        while self.places[at].0 != key && self.places[at].0 != 0 {
-            at = (at + 1) & (self.places.len() - 1);
-        }
-        at
-    }
-
-    fn get(&self, key: u64) -> f32 {
-        self.places[self.place(key)].1
-    }
+/// For each key of one card its place in the other. Both ascend.
+fn common(keys: &[u64], other: &[u64]) -> Vec<u32> {
+    let mut rest = other.iter().enumerate().peekable();
+    let place = |key: &u64| {
+        while rest.next_if(|(_, known)| *known < key).is_some() {}
+        rest.peek().filter(|(_, known)| *known == key).map_or(FOREIGN, |(place, _)| *place as u32)
+    };
+    keys.iter().map(place).collect()
 }

@@ -2,15 +2,14 @@
 //!
 //! Owns an immutable index behind an `Arc`.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use crate::candidates::Candidates;
 use crate::explain::{self, Explanation};
 use crate::index::Index;
-use crate::profile::Profile;
+use crate::profile::Texts;
 use crate::query::Query;
 use crate::related::Related;
 use crate::score::{self, Scores};
@@ -22,6 +21,9 @@ const JUDGED: usize = 10;
 
 /// How many of the best candidates confidence looks at.
 const COMPARED: usize = 3;
+
+/// How many changes are made together, so that what is needed only to make them stays small.
+const TOGETHER: usize = 2048;
 
 /// Decides which agent a task is for. Immutable; a clone is one reference count.
 #[derive(Clone)]
@@ -37,53 +39,32 @@ impl Router {
     pub fn build(settings: Settings, agents: impl IntoIterator<Item = Agent>) -> Router {
         let analyzer = Analyzer::new(settings.language);
         let related = Related::new(settings.language, &analyzer);
-        let mut profiles: Vec<Arc<Profile>> = Vec::new();
-        let mut places: FxHashMap<String, usize> = FxHashMap::default();
-        for agent in agents {
-            let profile = Arc::new(Profile::new(agent, &analyzer));
-            match places.entry(profile.agent.id.clone()) {
-                Entry::Occupied(place) => profiles[*place.get()] = profile,
-                Entry::Vacant(place) => {
-                    place.insert(profiles.len());
-                    profiles.push(profile);
-                }
-            }
+        let mut next = Next { index: Index::default(), analyzer: analyzer.knowing(crate::related::words()) };
+        let mut agents = agents.into_iter().peekable();
+        while agents.peek().is_some() {
+            let changes: Vec<Change> = agents.by_ref().take(TOGETHER).map(Change::Put).collect();
+            next = next.change(&changes);
         }
-        let analyzer = analyzer.knowing(spellings(&profiles).chain(crate::related::words()));
-        let mut index = Index::default();
-        index.change(&[], profiles);
         Router {
             related: Arc::new(related),
             settings: Arc::new(settings),
-            analyzer,
-            everyone: Candidates::all(Arc::new(index)),
+            analyzer: next.analyzer,
+            everyone: Candidates::all(Arc::new(next.index)),
         }
     }
 
     /// The next router: this one with `changes` made in order. Shares everything that stayed. Many changes
     /// at once cost far less than the same ones one by one.
     pub fn apply(&self, changes: &[Change]) -> Router {
-        let mut seen: FxHashSet<&str> = FxHashSet::default();
-        let (mut removed, mut put) = (Vec::new(), Vec::new());
-        // Of several changes to one agent the last counts.
-        for change in changes.iter().rev() {
-            match change {
-                Change::Put(agent) if seen.insert(&agent.id) => {
-                    put.push(Arc::new(Profile::new(agent.clone(), &self.analyzer)));
-                }
-                Change::Remove(id) if seen.insert(id) => removed.push(id.as_str()),
-                _ => {}
-            }
+        let mut next = Next { index: Index::clone(&self.everyone.index), analyzer: self.analyzer.clone() };
+        for together in changes.chunks(TOGETHER) {
+            next = next.change(together);
         }
-        put.reverse();
-        let analyzer = self.analyzer.knowing(spellings(&put));
-        let mut index = Index::clone(&self.everyone.index);
-        index.change(&removed, put);
         Router {
             settings: Arc::clone(&self.settings),
-            analyzer,
+            analyzer: next.analyzer,
             related: Arc::clone(&self.related),
-            everyone: Candidates::all(Arc::new(index)),
+            everyone: Candidates::all(Arc::new(next.index)),
         }
     }
 
@@ -94,7 +75,7 @@ impl Router {
 
     /// How many agents it knows.
     pub fn len(&self) -> usize {
-        self.everyone.index.len()
+        self.everyone.len()
     }
 
     /// Whether it knows none.
@@ -104,7 +85,7 @@ impl Router {
 
     /// Whether it knows an agent with this id.
     pub fn contains(&self, id: &str) -> bool {
-        self.everyone.index.slot(id).is_some()
+        self.everyone.contains(id)
     }
 
     /// Every agent.
@@ -115,15 +96,15 @@ impl Router {
     /// The agents whose id is `allowed`. Asks about each agent once: keep the result as long as you keep
     /// this router.
     pub fn candidates(&self, allowed: impl Fn(&str) -> bool) -> Candidates {
-        let slots =
-            self.everyone.index.profiles().filter(|(_, p)| allowed(&p.agent.id)).map(|(slot, _)| slot);
-        Candidates::of_slots(Arc::clone(&self.everyone.index), slots)
+        let agents = self.everyone.index.roster().agents();
+        let agents = agents.filter(|(_, member)| allowed(&member.id)).map(|(agent, _)| agent);
+        Candidates::of_agents(Arc::clone(&self.everyone.index), agents)
     }
 
     /// The agents with these ids, of those it knows. Cheap for a short list.
     pub fn candidates_named<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Candidates {
-        let slots = ids.into_iter().filter_map(|id| self.everyone.index.slot(id));
-        Candidates::of_slots(Arc::clone(&self.everyone.index), slots)
+        let agents = ids.into_iter().filter_map(|id| self.everyone.index.roster().agent(id));
+        Candidates::of_agents(Arc::clone(&self.everyone.index), agents)
     }
 
     /// Which of `candidates` the task is for.
@@ -154,9 +135,9 @@ impl Router {
             .zip(confidences)
             .take((self.settings.alternatives + 1).max(2))
             .filter_map(|(scored, confidence)| {
-                let profile = candidates.index.profile(scored.slot)?;
-                let matched_keywords = explain::keywords(profile, query);
-                Some(Choice { agent: profile.agent.id.clone(), confidence, matched_keywords })
+                let profile = candidates.index.profile(scored.card)?;
+                let agent = candidates.index.roster().id(scored.agent).to_owned();
+                Some(Choice { agent, confidence, matched_keywords: explain::keywords(profile, query) })
             })
             .collect();
         let verdict = match ranked.as_slice() {
@@ -171,8 +152,30 @@ impl Router {
     }
 }
 
-fn spellings(profiles: &[Arc<Profile>]) -> impl Iterator<Item = &str> {
-    profiles.iter().flat_map(|profile| &profile.spellings).map(String::as_str)
+/// What a router in the making consists of.
+struct Next {
+    index: Index,
+    analyzer: Analyzer,
+}
+
+impl Next {
+    /// With some changes made, of several to one agent the last.
+    fn change(mut self, changes: &[Change]) -> Self {
+        let mut seen: FxHashSet<&str> = FxHashSet::default();
+        let (mut removed, mut put) = (Vec::new(), Vec::new());
+        for change in changes.iter().rev() {
+            match change {
+                Change::Put(agent) if seen.insert(&agent.id) => {
+                    put.push((agent.id.as_str(), Texts::of(agent)));
+                }
+                Change::Remove(id) if seen.insert(id) => removed.push(id.as_str()),
+                _ => {}
+            }
+        }
+        let new = self.index.change(&removed, put, &self.analyzer);
+        let analyzer = self.analyzer.knowing(new.iter().flat_map(|profile| profile.spellings()));
+        Self { index: self.index, analyzer }
+    }
 }
 
 impl std::fmt::Debug for Router {

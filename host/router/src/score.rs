@@ -6,7 +6,8 @@
 //! what their examples taught (see `model`). Nothing here is kept between tasks.
 
 use crate::candidates::{Candidates, Rarity};
-use crate::index::Posting;
+use crate::index::{Posting, strength_of};
+use crate::model::Model;
 use crate::profile::{Demand, Profile};
 use crate::query::Query;
 use crate::text::{Kind, kind_weight, sequence_key};
@@ -34,7 +35,10 @@ const LONGEST_PHRASE: usize = 5;
 /// A candidate and what speaks for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scored {
-    pub(crate) slot: u32,
+    /// Where the card lies.
+    pub(crate) card: u32,
+    /// Where an agent that has it lies.
+    pub(crate) agent: u32,
     /// What candidates are ranked by.
     pub(crate) score: f32,
     pub(crate) lexical: f32,
@@ -122,14 +126,14 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     let content: Vec<Worth<'_>> = query.content.iter().map(|key| worth_of(*key)).collect();
     let length = content.iter().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
 
-    let mut sums = vec![Sum::default(); candidates.index.slots()];
+    let mut sums = vec![Sum::default(); candidates.index.traits().len()];
     let mut mass = 0.0;
     for worth in &worths {
         let from_words = lexical_weight(worth.key) * worth.idf / length;
         let from_bayes = kind_weight(worth.key) * worth.dampened / norm;
         mass += from_bayes;
         candidates.each_of(worth.postings, |posting| {
-            let sum = &mut sums[posting.slot as usize];
+            let sum = &mut sums[posting.card as usize];
             sum.lexical += from_words * posting.strength.lexical;
             sum.bayes += from_bayes * posting.strength.bayes;
         });
@@ -139,7 +143,7 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
         let worth = Worth::of(key, candidates);
         if worth.holders > 0 {
             candidates.each_of(worth.postings, |posting| {
-                sums[posting.slot as usize].lexical += factor * worth.idf / length * posting.strength.lexical;
+                sums[posting.card as usize].lexical += factor * worth.idf / length * posting.strength.lexical;
             });
         }
     }
@@ -148,17 +152,17 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     let mut best = Vec::with_capacity(8 * keep);
     let mut least = f32::NEG_INFINITY;
     let all = sums.iter().zip(candidates.index.traits()).enumerate();
-    for (slot, (sum, traits)) in all.filter(|(_, (sum, _))| sum.lexical > 0.0 || sum.bayes > 0.0) {
-        let slot = slot as u32;
+    for (card, (sum, traits)) in all.filter(|(_, (sum, _))| sum.lexical > 0.0 || sum.bayes > 0.0) {
+        let card = card as u32;
         let bayes = sum.bayes - mass * traits.bulk;
         let score = sum.lexical + of_bayes * bayes;
         if score < least {
             continue;
         }
-        if traits.demanding && !candidates.index.profile(slot).is_some_and(|p| admits(p, &query.stems)) {
+        if traits.demanding && !candidates.index.profile(card).is_some_and(|p| admits(p, &query.stems)) {
             continue;
         }
-        best.push(Scored { slot, score, lexical: sum.lexical, bayes, margin: None });
+        best.push(Scored { card, agent: 0, score, lexical: sum.lexical, bayes, margin: None });
         if best.len() == 8 * keep {
             sort(&mut best, candidates, keep);
             least = best.last().map_or(least, |scored| scored.score);
@@ -169,12 +173,13 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
         judge(&mut best, candidates, &worths, norm, of_bayes);
         sort(&mut best, candidates, keep);
     }
+    let best = agents_of(&best, candidates, keep);
     let all: f32 = content.iter().map(|worth| worth.idf).sum();
     let (mut coverage, mut guessed) = ([0.0; 2], false);
     for (place, scored) in best.iter().take(2).enumerate() {
-        let Some(profile) = candidates.index.profile(scored.slot) else { continue };
         let (mut held, mut words, mut corrected) = (0.0, 0, 0);
-        for worth in content.iter().filter(|worth| profile.holds(worth.key)) {
+        let held_by = |worth: &&Worth<'_>| strength_of(worth.postings, scored.card).is_some();
+        for worth in content.iter().filter(held_by) {
             held += worth.idf;
             words += 1;
             corrected += usize::from(query.corrected.contains(&worth.key));
@@ -193,11 +198,30 @@ struct Sum {
 
 /// Adds what the examples taught.
 fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], norm: f32, of_bayes: f32) {
+    let models: Vec<Option<(&Model, &Profile)>> = best
+        .iter_mut()
+        .map(|scored| {
+            let model = candidates.model(scored.card)?;
+            scored.margin = Some(model.bias);
+            Some((model, &**candidates.index.profile(scored.card)?))
+        })
+        .collect();
+    // Which of the best each card is, from 1.
+    let mut places = vec![0u32; candidates.index.traits().len()];
+    for (at, scored) in best.iter().enumerate().filter(|(at, _)| models[*at].is_some()) {
+        places[scored.card as usize] = at as u32 + 1;
+    }
+    for worth in worths {
+        let count = kind_weight(worth.key) * worth.dampened / norm;
+        for posting in worth.postings {
+            let Some(at) = places[posting.card as usize].checked_sub(1) else { continue };
+            let at = at as usize;
+            if let (Some((model, profile)), Some(margin)) = (models[at], &mut best[at].margin) {
+                *margin += count * model.weight(profile, worth.key);
+            }
+        }
+    }
     for scored in best {
-        scored.margin = candidates.model(scored.slot).map(|model| {
-            let sum: f32 = worths.iter().map(|w| model.weight(w.key) * kind_weight(w.key)).sum();
-            model.bias + sum / norm
-        });
         scored.score += match scored.margin {
             Some(margin) => (TAUGHT_BAYES - of_bayes) * scored.bayes + MARGIN * margin,
             None => UNTAUGHT.0 + UNTAUGHT.1 * scored.lexical + (UNTAUGHT.2 + BAYES - of_bayes) * scored.bayes,
@@ -205,15 +229,32 @@ fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], nor
     }
 }
 
-/// Best first, by id where equal; only the `keep` best.
+/// Best first, by the first id of those that have it where equal; only the `keep` best.
 fn sort(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
-    let id = |scored: &Scored| candidates.index.profile(scored.slot).map(|p| p.agent.id.as_str());
-    let order = |a: &Scored, b: &Scored| b.score.total_cmp(&a.score).then_with(|| id(a).cmp(&id(b)));
+    let order = |a: &Scored, b: &Scored| {
+        let id = |scored: &Scored| candidates.first_id(scored.card);
+        b.score.total_cmp(&a.score).then_with(|| id(a).cmp(id(b)))
+    };
     if best.len() > keep {
         best.select_nth_unstable_by(keep, order);
         best.truncate(keep);
     }
     best.sort_unstable_by(order);
+}
+
+/// The agents that have these cards, best first, by id where equal; only the `keep` best.
+fn agents_of(cards: &[Scored], candidates: &Candidates, keep: usize) -> Vec<Scored> {
+    let each = cards.iter().flat_map(|scored| {
+        let agents = candidates.agents(scored.card).iter().take(keep);
+        agents.map(|agent| Scored { agent: *agent, ..*scored })
+    });
+    let mut agents: Vec<Scored> = each.collect();
+    if candidates.shares() {
+        let id = |scored: &Scored| candidates.index.roster().id(scored.agent);
+        agents.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| id(a).cmp(id(b))));
+        agents.truncate(keep);
+    }
+    agents
 }
 
 /// Every run of two to five words that may be a trigger, as its key. Where no candidate has the first two
@@ -232,7 +273,7 @@ fn admits(profile: &Profile, task: &[u64]) -> bool {
         |phrase: &[u64]| !phrase.is_empty() && task.windows(phrase.len()).any(|window| window == phrase);
     profile.triggers.iter().all(|trigger| match trigger.demand {
         Demand::Wanted => true,
-        Demand::Required => present(&trigger.keys),
-        Demand::Forbidden => !present(&trigger.keys),
+        Demand::Required => present(profile.stems(trigger)),
+        Demand::Forbidden => !present(profile.stems(trigger)),
     })
 }

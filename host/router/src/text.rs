@@ -123,7 +123,7 @@ impl Analyzer {
     }
 
     /// The same analyzer, with these words and all function words worked out as well.
-    pub(crate) fn knowing<'a>(&self, words: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn knowing<'a>(mut self, words: impl Iterator<Item = &'a str>) -> Self {
         let functions = if self.known.is_empty() { self.function_words } else { &[] };
         let mut more: FxHashMap<u64, (u64, bool)> = FxHashMap::default();
         for text in words.chain(functions.iter().copied()) {
@@ -135,11 +135,10 @@ impl Analyzer {
         functions.iter().for_each(|text| {
             more.insert(key(Kind::Surface, text), self.work_out(text));
         });
-        let mut next = self.clone();
         if !more.is_empty() {
-            Arc::make_mut(&mut next.known).extend(more);
+            Arc::make_mut(&mut self.known).extend(more);
         }
-        next
+        self
     }
 
     /// The words of `text`, in order.

@@ -144,6 +144,31 @@ proptest! {
     }
 
     #[test]
+    fn agents_that_say_the_same_come_and_go_like_all_others(
+        agents in agents(), copied in prop::collection::vec(0usize..12, 1..12), swapped in 0usize..24, task in text(10)
+    ) {
+        let mut all = agents.clone();
+        all.extend(copied.iter().enumerate().map(|(at, of)| {
+            Agent { id: format!("copy-{at}"), ..agents[of % agents.len()].clone() }
+        }));
+        let router = Router::build(Settings::default(), all.clone());
+        // One takes what another one says, then some of them go.
+        let (from, to) = (swapped % all.len(), swapped * 7 % all.len());
+        all[to] = Agent { id: all[to].id.clone(), ..all[from].clone() };
+        let goes = |id: &str| id.as_bytes()[id.len() - 1] % 3 == 0;
+        let removed = all.iter().filter(|agent| goes(&agent.id)).map(|agent| Change::Remove(agent.id.clone()));
+        let changes: Vec<Change> = [Change::Put(all[to].clone())].into_iter().chain(removed).collect();
+        let applied = router.apply(&changes);
+        let visible = router.apply(&changes[..1]);
+        all.retain(|agent| !goes(&agent.id));
+        let built = Router::build(Settings::default(), all);
+        prop_assert_eq!(applied.len(), built.len());
+        let reasons = built.explain(&task, &built.all());
+        prop_assert_eq!(&applied.explain(&task, &applied.all()), &reasons);
+        prop_assert_eq!(&visible.explain(&task, &visible.candidates(|id| !goes(id))), &reasons);
+    }
+
+    #[test]
     fn confidences_are_probabilities_that_never_rise(agents in agents(), task in text(10)) {
         let router = Router::build(Settings::default(), agents);
         let decision = router.decide(&task, &router.all());
