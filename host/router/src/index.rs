@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::profile::{Profile, Strength, Texts};
 use crate::roster::Roster;
 use crate::spelling::gaps;
-use crate::store::Sharded;
+use crate::store::{List, Sharded};
 use crate::text::{Analyzer, Kind, key};
 
 /// How many shards postings and spellings are kept in.
@@ -19,6 +19,12 @@ const SHARDS: usize = 1024;
 /// The least length, in characters, of a word that typos are corrected to.
 const LEAST_SPELLED: usize = 4;
 
+/// A row is kept of a key that so many cards hold or more, where that is one of so many or more...
+const LEAST_ROW: usize = 16;
+const SPARSE: usize = 6;
+/// ...of no more than so many: a change to one card copies its rows.
+const MOST_ROW: usize = 2048;
+
 /// One card that holds a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Posting {
@@ -26,6 +32,55 @@ pub(crate) struct Posting {
     pub(crate) card: u32,
     /// How strongly it holds the key.
     pub(crate) strength: Strength,
+}
+
+/// Who holds a key.
+#[derive(Clone)]
+pub(crate) enum Postings {
+    Few(List<Posting>),
+    /// A good part of all cards: in a row of them as well, which is added up many times as fast.
+    Many(Arc<Row>),
+}
+
+/// The postings of a key, and every card's strength or zero side by side, as far as the last that has it.
+pub(crate) struct Row {
+    list: Box<[Posting]>,
+    /// Empty where all are zero.
+    pub(crate) lexical: Box<[f32]>,
+    pub(crate) bayes: Box<[f32]>,
+}
+
+impl Postings {
+    fn new(list: Vec<Posting>, cards: usize) -> Option<Self> {
+        if list.len() < LEAST_ROW || list.len() * SPARSE < cards || cards > MOST_ROW {
+            return List::new(list).map(Postings::Few);
+        }
+        let length = list.last().map_or(0, |posting| posting.card as usize + 1);
+        let row = |strength: fn(&Posting) -> f32| {
+            let mut row = vec![0.0; length];
+            list.iter().for_each(|posting| row[posting.card as usize] = strength(posting));
+            if row.iter().all(|strength| *strength == 0.0) { Box::default() } else { row.into() }
+        };
+        let lexical = row(|posting| posting.strength.lexical);
+        let bayes = row(|posting| posting.strength.bayes);
+        Some(Postings::Many(Arc::new(Row { lexical, bayes, list: list.into() })))
+    }
+
+    /// One by one, by ascending place.
+    pub(crate) fn list(&self) -> &[Posting] {
+        match self {
+            Postings::Few(list) => list,
+            Postings::Many(row) => &row.list,
+        }
+    }
+
+    /// As a row, where there is one.
+    pub(crate) fn row(&self) -> Option<&Row> {
+        match self {
+            Postings::Few(_) => None,
+            Postings::Many(row) => Some(row),
+        }
+    }
 }
 
 /// What scoring needs of every card that has some word, kept side by side.
@@ -44,9 +99,9 @@ pub(crate) struct Traits {
 pub(crate) struct Index {
     roster: Roster,
     traits: Vec<Traits>,
-    postings: Sharded<Posting>,
+    postings: Sharded<Postings>,
     /// Words by the key of what is left when one letter is left out.
-    spellings: Sharded<Arc<str>>,
+    spellings: Sharded<List<Arc<str>>>,
 }
 
 /// What becomes of one card's hold on a key: none where it loses it.
@@ -140,7 +195,7 @@ impl Index {
         for group in edits.chunk_by(|a, b| a.key == b.key) {
             let key = group[0].key;
             let list = merged(self.get(key), group);
-            self.postings.set(key, list);
+            self.postings.set(key, Postings::new(list, self.roster.places()));
         }
         self.respell(noted);
         new
@@ -190,7 +245,7 @@ impl Index {
             let mut list: Vec<Arc<str>> = old.filter(stays).cloned().collect();
             list.extend(group.iter().filter(|(_, _, now)| *now).map(|(_, word, _)| Arc::clone(word)));
             list.sort_unstable();
-            self.spellings.set(gap, list);
+            self.spellings.set_list(gap, list);
         }
     }
 
@@ -201,7 +256,7 @@ impl Index {
 
     /// The words that a gap may stand for.
     pub(crate) fn spelled(&self, gap: u64) -> &[Arc<str>] {
-        self.spellings.get(gap)
+        self.spellings.list(gap)
     }
 
     /// What the card in a place says.
@@ -216,6 +271,11 @@ impl Index {
 
     /// Who holds a key, by ascending place.
     pub(crate) fn get(&self, key: u64) -> &[Posting] {
+        self.postings.get(key).map_or(&[], Postings::list)
+    }
+
+    /// The same, as a whole.
+    pub(crate) fn postings(&self, key: u64) -> Option<&Postings> {
         self.postings.get(key)
     }
 

@@ -20,6 +20,9 @@ pub(crate) const ENOUGH: usize = 8000;
 pub(crate) struct Model {
     /// By the card's keys.
     weights: Box<[f32]>,
+    /// Where the keys of each bucket begin, and where the last ones end. The first bits of a key say which.
+    buckets: Box<[u32]>,
+    shift: u32,
     pub(crate) bias: f32,
 }
 
@@ -44,7 +47,10 @@ const FOREIGN: u32 = u32::MAX;
 impl Model {
     /// What a key of the card adds, to be multiplied by what the key counts in the task.
     pub(crate) fn weight(&self, own: &Profile, key: u64) -> f32 {
-        own.place(key).map_or(0.0, |place| self.weights[place])
+        let bucket = (key >> self.shift) as usize;
+        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let at = own.keys[start..end].iter().position(|other| *other == key);
+        at.map_or(0.0, |at| self.weights[start + at])
     }
 
     /// Learns to tell `own` from `rivals`; `counts` is what each of the card's keys counts in a document.
@@ -96,7 +102,15 @@ impl Model {
                 }
             }
         }
-        Model { weights: weights.into(), bias }
+        // About one key a bucket.
+        let shift = 64 - keys.len().next_power_of_two().trailing_zeros().clamp(1, 16);
+        let begin = |bucket: u64| keys.partition_point(|key| *key >> shift < bucket) as u32;
+        Model {
+            weights: weights.into(),
+            buckets: (0..=1u64 << (64 - shift)).map(begin).collect(),
+            shift,
+            bias,
+        }
     }
 }
 

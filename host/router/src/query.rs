@@ -2,7 +2,7 @@
 
 use crate::Correction;
 use crate::candidates::Candidates;
-use crate::index::Posting;
+use crate::index::Postings;
 use crate::related::Related;
 use crate::text::{Analyzer, Word, Words, pair_key};
 
@@ -21,7 +21,7 @@ pub(crate) struct Query<'a> {
     /// The stems of words that are neither function words nor unknown numbers, each once.
     pub(crate) content: Vec<u64>,
     /// Every key that some agent has, each once, ascending, and who has it.
-    pub(crate) held: Vec<(u64, &'a [Posting])>,
+    pub(crate) held: Vec<(u64, &'a Postings)>,
     /// Where two words stand that some agent has side by side.
     pub(crate) pairs: Vec<usize>,
     /// Stems related to some word, with how much of their worth counts.
@@ -40,13 +40,11 @@ impl<'a> Query<'a> {
     ) -> Self {
         let mut words = analyzer.words(task);
         let (mut corrections, mut corrected) = (Vec::new(), Vec::new());
-        let mut held: Vec<(u64, &'a [Posting])> = Vec::with_capacity(words.len() * 3);
-        let hold = |key: u64, held: &mut Vec<(u64, &'a [Posting])>| {
-            let postings = candidates.index.get(key);
-            if !postings.is_empty() {
-                held.push((key, postings));
-            }
-            candidates.some_of(postings)
+        let mut held: Vec<(u64, &'a Postings)> = Vec::with_capacity(words.len() * 3);
+        let hold = |key: u64, held: &mut Vec<(u64, &'a Postings)>| {
+            let Some(postings) = candidates.index.postings(key) else { return false };
+            held.push((key, postings));
+            candidates.some_of(postings.list())
         };
         for at in 0..words.len() {
             let word = words[at];

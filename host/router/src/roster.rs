@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::profile::{Profile, Texts};
-use crate::store::{Chunked, Sharded};
+use crate::store::{Chunked, List, Sharded};
 use crate::text::{Kind, key};
 
 /// How many shards the agents by id and the cards by content are kept in.
@@ -61,9 +61,9 @@ impl Totals {
 #[derive(Clone)]
 pub(crate) struct Roster {
     agents: Chunked<Member>,
-    ids: Sharded<u32>,
+    ids: Sharded<List<u32>>,
     cards: Chunked<Card>,
-    contents: Sharded<u32>,
+    contents: Sharded<List<u32>>,
     len: usize,
     /// How many agents there are beyond the first of each card.
     shared: usize,
@@ -107,7 +107,7 @@ impl Roster {
 
     /// Where the agent with this id lies.
     pub(crate) fn agent(&self, id: &str) -> Option<u32> {
-        self.ids.get(key(Kind::Id, id)).iter().copied().find(|agent| self.id(*agent) == id)
+        self.ids.list(key(Kind::Id, id)).iter().copied().find(|agent| self.id(*agent) == id)
     }
 
     /// Every agent with its place.
@@ -138,7 +138,7 @@ impl Roster {
     /// The card that says just this.
     pub(crate) fn like(&self, texts: &Texts) -> Option<u32> {
         let same = |card: &u32| self.cards.get(*card).is_some_and(|card| card.profile.texts == *texts);
-        self.contents.get(texts.key()).iter().copied().find(same)
+        self.contents.list(texts.key()).iter().copied().find(same)
     }
 
     /// Takes an agent away from its card. The card, too, where nobody else has it: then it is told.
@@ -156,8 +156,8 @@ impl Roster {
         let card = self.cards.remove(at)?;
         self.totals.subtract(&card.profile, 1);
         let content = card.profile.texts.key();
-        let rest = self.contents.get(content).iter().copied().filter(|other| *other != at).collect();
-        self.contents.set(content, rest);
+        let rest = self.contents.list(content).iter().copied().filter(|other| *other != at).collect();
+        self.contents.set_list(content, rest);
         Some((at, card.profile))
     }
 
@@ -165,8 +165,8 @@ impl Roster {
     pub(crate) fn forget(&mut self, agent: u32) {
         if let Some(member) = self.agents.remove(agent) {
             let id = key(Kind::Id, &member.id);
-            let rest = self.ids.get(id).iter().copied().filter(|other| *other != agent).collect();
-            self.ids.set(id, rest);
+            let rest = self.ids.list(id).iter().copied().filter(|other| *other != agent).collect();
+            self.ids.set_list(id, rest);
             self.len -= 1;
         }
     }
@@ -192,9 +192,9 @@ impl Roster {
         if let Some(card) = self.cards.get_mut(at) {
             card.agents = vec![agent];
         }
-        let mut same = self.contents.get(content).to_vec();
+        let mut same = self.contents.list(content).to_vec();
         same.push(at);
-        self.contents.set(content, same);
+        self.contents.set_list(content, same);
         at
     }
 
@@ -206,9 +206,9 @@ impl Roster {
             return agent;
         }
         let agent = self.agents.add(Member { id: id.into(), card });
-        let mut same = self.ids.get(key(Kind::Id, id)).to_vec();
+        let mut same = self.ids.list(key(Kind::Id, id)).to_vec();
         same.push(agent);
-        self.ids.set(key(Kind::Id, id), same);
+        self.ids.set_list(key(Kind::Id, id), same);
         self.len += 1;
         agent
     }

@@ -5,8 +5,10 @@
 //! prefixes and phrases, and naive Bayes over every text of the agent. The best of them are then judged by
 //! what their examples taught (see `model`). Nothing here is kept between tasks.
 
+use std::cmp::Ordering;
+
 use crate::candidates::{Candidates, Rarity};
-use crate::index::{Posting, strength_of};
+use crate::index::{Posting, Postings, Row, strength_of};
 use crate::model::Model;
 use crate::profile::{Demand, Profile};
 use crate::query::Query;
@@ -59,17 +61,20 @@ pub(crate) struct Worth<'a> {
     pub(crate) dampened: f32,
     /// Who holds it, candidate or not.
     postings: &'a [Posting],
+    /// The same as a row, where there is one.
+    row: Option<&'a Row>,
 }
 
 impl<'a> Worth<'a> {
     pub(crate) fn of(key: u64, candidates: &'a Candidates) -> Self {
-        Self::held(key, candidates.index.get(key), candidates)
+        Self::held(key, candidates.index.postings(key), candidates)
     }
 
-    fn held(key: u64, postings: &'a [Posting], candidates: &Candidates) -> Self {
+    fn held(key: u64, postings: Option<&'a Postings>, candidates: &Candidates) -> Self {
+        let (postings, row) = postings.map_or((&[][..], None), |held| (held.list(), held.row()));
         let holders = candidates.count_of(postings);
         let Rarity { idf, dampened } = candidates.rarity(holders);
-        Self { key, holders, idf, dampened, postings }
+        Self { key, holders, idf, dampened, postings, row }
     }
 }
 
@@ -111,7 +116,7 @@ pub(crate) fn lexical_weight(key: u64) -> f32 {
 /// Ranks the candidates for a task, keeping the `keep` best.
 pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usize) -> Scores<'a> {
     let mut worths: Vec<Worth<'a>> = Vec::with_capacity(query.held.len());
-    let held = query.held.iter().map(|(key, postings)| Worth::held(*key, postings, candidates));
+    let held = query.held.iter().map(|(key, postings)| Worth::held(*key, Some(postings), candidates));
     worths.extend(held.filter(|worth| worth.holders > 0));
     let norm = worths.iter().map(|w| (kind_weight(w.key) * w.dampened).powi(2)).sum::<f32>().sqrt().max(1e-6);
     // Both ascend, so one walk finds them all.
@@ -121,51 +126,45 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
             rest = &rest[1..];
         }
         let found = rest.first().filter(|worth| worth.key == key).copied();
-        found.unwrap_or_else(|| Worth::held(key, &[], candidates))
+        found.unwrap_or_else(|| Worth::held(key, None, candidates))
     };
     let content: Vec<Worth<'_>> = query.content.iter().map(|key| worth_of(*key)).collect();
     let length = content.iter().map(|w| w.idf.powi(2)).sum::<f32>().sqrt().max(LEAST_LENGTH);
 
-    let mut sums = vec![Sum::default(); candidates.index.traits().len()];
+    let mut sums = Sums::new(candidates);
     let mut mass = 0.0;
     for worth in &worths {
         let from_words = lexical_weight(worth.key) * worth.idf / length;
         let from_bayes = kind_weight(worth.key) * worth.dampened / norm;
         mass += from_bayes;
-        candidates.each_of(worth.postings, |posting| {
-            let sum = &mut sums[posting.card as usize];
-            sum.lexical += from_words * posting.strength.lexical;
-            sum.bayes += from_bayes * posting.strength.bayes;
-        });
+        sums.add(worth, from_words, from_bayes);
     }
     let phrases = phrases(query).map(|key| (key, PHRASE));
     for (key, factor) in query.related.iter().copied().chain(phrases) {
         let worth = Worth::of(key, candidates);
         if worth.holders > 0 {
-            candidates.each_of(worth.postings, |posting| {
-                sums[posting.card as usize].lexical += factor * worth.idf / length * posting.strength.lexical;
-            });
+            sums.add(&worth, factor * worth.idf / length, 0.0);
         }
     }
 
     let of_bayes = BAYES + SPOKEN * candidates.spoken();
     let mut best = Vec::with_capacity(8 * keep);
     let mut least = f32::NEG_INFINITY;
-    let all = sums.iter().zip(candidates.index.traits()).enumerate();
-    for (card, (sum, traits)) in all.filter(|(_, (sum, _))| sum.lexical > 0.0 || sum.bayes > 0.0) {
-        let card = card as u32;
-        let bayes = sum.bayes - mass * traits.bulk;
-        let score = sum.lexical + of_bayes * bayes;
-        if score < least {
+    let all = sums.lexical.iter().zip(&sums.bayes).zip(candidates.index.traits()).enumerate();
+    let some = all.filter(|(_, ((lexical, bayes), _))| **lexical > 0.0 || **bayes > 0.0);
+    for (card, ((lexical, bayes), traits)) in some.map(|(card, sums)| (card as u32, sums)) {
+        let (lexical, bayes) = (*lexical, bayes - mass * traits.bulk);
+        let score = lexical + of_bayes * bayes;
+        if score < least || !candidates.has(card) {
             continue;
         }
         if traits.demanding && !candidates.index.profile(card).is_some_and(|p| admits(p, &query.stems)) {
             continue;
         }
-        best.push(Scored { card, agent: 0, score, lexical: sum.lexical, bayes, margin: None });
+        best.push(Scored { card, agent: 0, score, lexical, bayes, margin: None });
         if best.len() == 8 * keep {
-            sort(&mut best, candidates, keep);
-            least = best.last().map_or(least, |scored| scored.score);
+            cut(&mut best, candidates, keep);
+            least = best[keep - 1].score;
         }
     }
     sort(&mut best, candidates, keep);
@@ -190,14 +189,46 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     Scores { best, worths, length, coverage, guessed }
 }
 
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    lexical: f32,
-    bayes: f32,
+/// What each card adds up to, candidate or not.
+struct Sums<'a> {
+    candidates: &'a Candidates,
+    lexical: Vec<f32>,
+    bayes: Vec<f32>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(candidates: &'a Candidates) -> Self {
+        let cards = candidates.index.traits().len();
+        Self { candidates, lexical: vec![0.0; cards], bayes: vec![0.0; cards] }
+    }
+
+    /// Adds so much of what each card has of a key.
+    fn add(&mut self, worth: &Worth<'_>, from_words: f32, from_bayes: f32) {
+        if let Some(row) = worth.row {
+            if from_words > 0.0 {
+                add_row(&mut self.lexical, &row.lexical, from_words);
+            }
+            if from_bayes > 0.0 {
+                add_row(&mut self.bayes, &row.bayes, from_bayes);
+            }
+            return;
+        }
+        let (lexical, bayes) = (&mut self.lexical, &mut self.bayes);
+        self.candidates.each_of(worth.postings, |posting| {
+            lexical[posting.card as usize] += from_words * posting.strength.lexical;
+            bayes[posting.card as usize] += from_bayes * posting.strength.bayes;
+        });
+    }
+}
+
+fn add_row(sums: &mut [f32], row: &[f32], factor: f32) {
+    sums.iter_mut().zip(row).for_each(|(sum, strength)| *sum += factor * strength);
 }
 
 /// Adds what the examples taught.
 fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], norm: f32, of_bayes: f32) {
+    let counts: Vec<(u64, f32)> =
+        worths.iter().map(|worth| (worth.key, kind_weight(worth.key) * worth.dampened / norm)).collect();
     let models: Vec<Option<(&Model, &Profile)>> = best
         .iter_mut()
         .map(|scored| {
@@ -206,18 +237,10 @@ fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], nor
             Some((model, &**candidates.index.profile(scored.card)?))
         })
         .collect();
-    // Which of the best each card is, from 1.
-    let mut places = vec![0u32; candidates.index.traits().len()];
-    for (at, scored) in best.iter().enumerate().filter(|(at, _)| models[*at].is_some()) {
-        places[scored.card as usize] = at as u32 + 1;
-    }
-    for worth in worths {
-        let count = kind_weight(worth.key) * worth.dampened / norm;
-        for posting in worth.postings {
-            let Some(at) = places[posting.card as usize].checked_sub(1) else { continue };
-            let at = at as usize;
-            if let (Some((model, profile)), Some(margin)) = (models[at], &mut best[at].margin) {
-                *margin += count * model.weight(profile, worth.key);
+    for (scored, model) in best.iter_mut().zip(&models) {
+        if let (Some((model, profile)), Some(margin)) = (model, &mut scored.margin) {
+            for (key, count) in &counts {
+                *margin += count * model.weight(profile, *key);
             }
         }
     }
@@ -231,15 +254,21 @@ fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], nor
 
 /// Best first, by the first id of those that have it where equal; only the `keep` best.
 fn sort(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
-    let order = |a: &Scored, b: &Scored| {
-        let id = |scored: &Scored| candidates.first_id(scored.card);
-        b.score.total_cmp(&a.score).then_with(|| id(a).cmp(id(b)))
-    };
+    cut(best, candidates, keep);
+    best.sort_unstable_by(|a, b| order(a, b, candidates));
+}
+
+/// The `keep` best, of which the last is the least.
+fn cut(best: &mut Vec<Scored>, candidates: &Candidates, keep: usize) {
     if best.len() > keep {
-        best.select_nth_unstable_by(keep, order);
+        best.select_nth_unstable_by(keep - 1, |a, b| order(a, b, candidates));
         best.truncate(keep);
     }
-    best.sort_unstable_by(order);
+}
+
+fn order(a: &Scored, b: &Scored, candidates: &Candidates) -> Ordering {
+    let id = |scored: &Scored| candidates.first_id(scored.card);
+    b.score.total_cmp(&a.score).then_with(|| id(a).cmp(id(b)))
 }
 
 /// The agents that have these cards, best first, by id where equal; only the `keep` best.

@@ -19,7 +19,7 @@ pub(crate) enum List<T> {
 
 impl<T> List<T> {
     /// None where there is nothing.
-    fn new(mut values: Vec<T>) -> Option<Self> {
+    pub(crate) fn new(mut values: Vec<T>) -> Option<Self> {
         match values.len() {
             0 => None,
             1 => values.pop().map(List::One),
@@ -39,9 +39,9 @@ impl<T> Deref for List<T> {
     }
 }
 
-type Shard<T> = FxHashMap<u64, List<T>>;
+type Shard<T> = FxHashMap<u64, T>;
 
-/// Lists by key.
+/// Values by key.
 #[derive(Clone)]
 pub(crate) struct Sharded<T> {
     /// A power of two of them: small enough to copy the list of them, many enough that each is small.
@@ -54,18 +54,18 @@ impl<T: Clone> Sharded<T> {
         Self { shards: (0..shards.next_power_of_two()).map(|_| Arc::default()).collect() }
     }
 
-    /// What a key holds, in the order in which it was put.
-    pub(crate) fn get(&self, key: u64) -> &[T] {
-        self.shards[self.shard(key)].get(&key).map_or(&[], |list| list)
+    /// What a key holds.
+    pub(crate) fn get(&self, key: u64) -> Option<&T> {
+        self.shards[self.shard(key)].get(&key)
     }
 
-    /// Puts a list in the place of what the key holds.
-    pub(crate) fn set(&mut self, key: u64, values: Vec<T>) {
+    /// Puts a value, or none, in the place of what the key holds.
+    pub(crate) fn set(&mut self, key: u64, value: Option<T>) {
         let at = self.shard(key);
         let shard = Arc::make_mut(&mut self.shards[at]);
-        match List::new(values) {
-            Some(list) => {
-                shard.insert(key, list);
+        match value {
+            Some(value) => {
+                shard.insert(key, value);
             }
             None => {
                 shard.remove(&key);
@@ -75,6 +75,18 @@ impl<T: Clone> Sharded<T> {
 
     fn shard(&self, key: u64) -> usize {
         (key >> 32) as usize & (self.shards.len() - 1)
+    }
+}
+
+impl<T: Clone> Sharded<List<T>> {
+    /// The list that a key holds.
+    pub(crate) fn list(&self, key: u64) -> &[T] {
+        self.get(key).map_or(&[], |list| list)
+    }
+
+    /// Puts a list in the place of what the key holds.
+    pub(crate) fn set_list(&mut self, key: u64, values: Vec<T>) {
+        self.set(key, List::new(values));
     }
 }
 
