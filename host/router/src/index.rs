@@ -92,6 +92,8 @@ pub(crate) struct Traits {
     pub(crate) agents: u32,
     /// See [`Profile::demanding`].
     pub(crate) demanding: bool,
+    /// Whether it has examples.
+    pub(crate) taught: bool,
 }
 
 /// Agents, their cards, and postings by key.
@@ -189,6 +191,7 @@ impl Index {
                 bulk: card.profile.bulk,
                 agents: card.agents.len() as u32,
                 demanding: card.profile.demanding,
+                taught: card.profile.examples() > 0,
             });
         }
         edits.sort_unstable_by_key(|edit| (edit.key, edit.card));

@@ -8,7 +8,7 @@
 use crate::profile::Profile;
 
 /// What a violated example costs (the C of the literature).
-const COST: f32 = 1.0;
+const COST: f32 = 3.0;
 /// The same for a name, a description or a trigger, which are weaker evidence.
 const WEAK_COST: f32 = 0.25;
 /// How often every document is looked at.

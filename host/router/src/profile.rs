@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::Agent;
 use crate::explain::Field;
-use crate::text::{Analyzer, Kind, Word, features, kind_weight, sequence_key};
+use crate::text::{Analyzer, Kind, Word, edges, features, kind_weight, sequence_key};
 
 /// How much a longer field dilutes a word: BM25's b.
 const LENGTH: f32 = 0.4;
@@ -25,7 +25,7 @@ const CATEGORY: (f32, f32) = (0.3, 3.0);
 /// What one mention counts in a trigger, and how many triggers there usually are.
 const TRIGGER: (f32, f32) = (0.5, 10.0);
 /// Naive Bayes: what an agent that lacks a key is taken to have of it.
-const PRIOR: f32 = 0.01;
+const PRIOR: f32 = 0.005;
 /// Naive Bayes: what every agent is taken to have of all keys together.
 const MASS: f32 = 200.0;
 
@@ -202,7 +202,7 @@ impl Profile {
         let plain = draft.documents.len() as u32;
         for text in texts.examples() {
             let found = analyzer.words(text);
-            draft.document(&found);
+            draft.example(&found);
             draft.spellings.extend(found.surfaces().map(str::to_owned));
         }
         let phrase = |trigger: &&Trigger| trigger.middle - trigger.start > 1;
@@ -313,6 +313,17 @@ impl Draft {
     fn document(&mut self, found: &[Word]) {
         if !found.is_empty() {
             self.documents.push(features(found));
+        }
+    }
+
+    /// How people begin and end what they ask says what they ask for; how an author builds a text does not.
+    fn example(&mut self, found: &[Word]) {
+        if !found.is_empty() {
+            let mut keys = features(found);
+            keys.extend(edges(found));
+            keys.sort_unstable();
+            keys.dedup();
+            self.documents.push(keys);
         }
     }
 

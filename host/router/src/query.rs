@@ -4,7 +4,7 @@ use crate::Correction;
 use crate::candidates::Candidates;
 use crate::index::Postings;
 use crate::related::Related;
-use crate::text::{Analyzer, Word, Words, pair_key};
+use crate::text::{Analyzer, Word, Words, edges, pair_key};
 
 /// How much of its worth a related word counts.
 const RELATED: f32 = 0.45;
@@ -71,6 +71,9 @@ impl<'a> Query<'a> {
             if hold(pair_key(pair[0], pair[1]), &mut held) {
                 pairs.push(at);
             }
+        }
+        for edge in edges(&words) {
+            hold(edge, &mut held);
         }
         held.sort_unstable_by_key(|(key, _)| *key);
         held.dedup_by_key(|(key, _)| *key);

@@ -16,9 +16,6 @@ use crate::score::{self, Scores};
 use crate::text::Analyzer;
 use crate::{Agent, Change, Choice, Decision, Settings, Verdict, confidence};
 
-/// How many of the best candidates the linear models judge, at least.
-const JUDGED: usize = 10;
-
 /// How many of the best candidates confidence looks at.
 const COMPARED: usize = 3;
 
@@ -110,21 +107,20 @@ impl Router {
     /// Which of `candidates` the task is for.
     pub fn decide(&self, task: &str, candidates: &Candidates) -> Decision {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept(candidates));
+        let scores = score::rank(&query, candidates, self.kept());
         self.decision(&query, &scores, candidates)
     }
 
     /// The same decision, with its reasons.
     pub fn explain(&self, task: &str, candidates: &Candidates) -> Explanation {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept(candidates));
+        let scores = score::rank(&query, candidates, self.kept());
         let decision = self.decision(&query, &scores, candidates);
         explain::explain(decision, &query, &scores, candidates, &self.settings)
     }
 
-    fn kept(&self, candidates: &Candidates) -> usize {
-        let judged = if candidates.has_examples() { JUDGED } else { COMPARED };
-        (self.settings.alternatives + 2).max(judged)
+    fn kept(&self) -> usize {
+        (self.settings.alternatives + 2).max(COMPARED)
     }
 
     fn decision(&self, query: &Query<'_>, scores: &Scores<'_>, candidates: &Candidates) -> Decision {

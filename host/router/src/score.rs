@@ -19,12 +19,14 @@ use crate::text::{Kind, kind_weight, sequence_key};
 const BAYES: f32 = 0.06;
 const SPOKEN: f32 = 0.2;
 /// The same for agents with examples.
-const TAUGHT_BAYES: f32 = 0.3;
+const TAUGHT_BAYES: f32 = 0.4;
 /// What the linear model's margin counts.
-const MARGIN: f32 = 2.0;
-/// What stands in for that in agents without examples, so that having none is no handicap: a constant, and
-/// factors of the words' score and of naive Bayes.
-const UNTAUGHT: (f32, f32, f32) = (-0.6, 0.9, 0.1);
+const MARGIN: f32 = 3.0;
+/// The score of agents without examples among others that have some, so that having none is no handicap: a
+/// constant, and factors of the words' score and of naive Bayes.
+const UNTAUGHT: (f32, f32, f32) = (-0.6, 1.9, 0.3);
+/// How many of the best cards with examples their linear models judge, at least.
+const JUDGED: usize = 10;
 /// What a phrase and the first letters of a word count beside a whole word.
 const PHRASE: f32 = 0.5;
 const PREFIX4: f32 = 0.15;
@@ -148,30 +150,29 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     }
 
     let of_bayes = BAYES + SPOKEN * candidates.spoken();
-    let mut best = Vec::with_capacity(8 * keep);
-    let mut least = f32::NEG_INFINITY;
+    let mut taught = Best::new(keep.max(JUDGED), candidates);
+    let mut others = Best::new(keep, candidates);
     let all = sums.lexical.iter().zip(&sums.bayes).zip(candidates.index.traits()).enumerate();
     let some = all.filter(|(_, ((lexical, bayes), _))| **lexical > 0.0 || **bayes > 0.0);
     for (card, ((lexical, bayes), traits)) in some.map(|(card, sums)| (card as u32, sums)) {
         let (lexical, bayes) = (*lexical, bayes - mass * traits.bulk);
-        let score = lexical + of_bayes * bayes;
-        if score < least || !candidates.has(card) {
+        let (best, score) = match (traits.taught, candidates.has_examples()) {
+            (true, _) => (&mut taught, lexical + TAUGHT_BAYES * bayes),
+            (false, true) => (&mut others, UNTAUGHT.0 + UNTAUGHT.1 * lexical + UNTAUGHT.2 * bayes),
+            (false, false) => (&mut others, lexical + of_bayes * bayes),
+        };
+        if score < best.least || !candidates.has(card) {
             continue;
         }
         if traits.demanding && !candidates.index.profile(card).is_some_and(|p| admits(p, &query.stems)) {
             continue;
         }
         best.push(Scored { card, agent: 0, score, lexical, bayes, margin: None });
-        if best.len() == 8 * keep {
-            cut(&mut best, candidates, keep);
-            least = best[keep - 1].score;
-        }
     }
+    let mut best = taught.finish();
+    judge(&mut best, candidates, &worths, norm);
+    best.append(&mut others.finish());
     sort(&mut best, candidates, keep);
-    if candidates.has_examples() {
-        judge(&mut best, candidates, &worths, norm, of_bayes);
-        sort(&mut best, candidates, keep);
-    }
     let best = agents_of(&best, candidates, keep);
     let all: f32 = content.iter().map(|worth| worth.idf).sum();
     let (mut coverage, mut guessed) = ([0.0; 2], false);
@@ -226,7 +227,7 @@ fn add_row(sums: &mut [f32], row: &[f32], factor: f32) {
 }
 
 /// Adds what the examples taught.
-fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], norm: f32, of_bayes: f32) {
+fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], norm: f32) {
     let counts: Vec<(u64, f32)> =
         worths.iter().map(|worth| (worth.key, kind_weight(worth.key) * worth.dampened / norm)).collect();
     let models: Vec<Option<(&Model, &Profile)>> = best
@@ -245,10 +246,35 @@ fn judge(best: &mut [Scored], candidates: &Candidates, worths: &[Worth<'_>], nor
         }
     }
     for scored in best {
-        scored.score += match scored.margin {
-            Some(margin) => (TAUGHT_BAYES - of_bayes) * scored.bayes + MARGIN * margin,
-            None => UNTAUGHT.0 + UNTAUGHT.1 * scored.lexical + (UNTAUGHT.2 + BAYES - of_bayes) * scored.bayes,
-        };
+        scored.score += MARGIN * scored.margin.unwrap_or_default();
+    }
+}
+
+/// The best of many, found without ever sorting them all.
+struct Best<'a> {
+    candidates: &'a Candidates,
+    keep: usize,
+    list: Vec<Scored>,
+    /// What has less is not among them.
+    least: f32,
+}
+
+impl<'a> Best<'a> {
+    fn new(keep: usize, candidates: &'a Candidates) -> Self {
+        Self { candidates, keep, list: Vec::new(), least: f32::NEG_INFINITY }
+    }
+
+    fn push(&mut self, scored: Scored) {
+        self.list.push(scored);
+        if self.list.len() == 8 * self.keep {
+            cut(&mut self.list, self.candidates, self.keep);
+            self.least = self.list[self.keep - 1].score;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Scored> {
+        cut(&mut self.list, self.candidates, self.keep);
+        self.list
     }
 }
 

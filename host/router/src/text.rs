@@ -52,6 +52,10 @@ pub(crate) fn pair_key(first: u64, second: u64) -> u64 {
     sequence_key(Kind::Pair, [first, second].into_iter())
 }
 
+/// What stands before the first word of a task and behind the last.
+const BEGIN: u64 = 1;
+const END: u64 = 2;
+
 /// How many words are kept worked out at most.
 const MOST_KNOWN: usize = 200_000;
 
@@ -195,6 +199,12 @@ pub(crate) fn features(words: &[Word]) -> Vec<u64> {
     out.sort_unstable();
     out.dedup();
     out
+}
+
+/// The keys of how a task begins and ends: its first word and its last one.
+pub(crate) fn edges(words: &[Word]) -> impl Iterator<Item = u64> {
+    let first = words.first().map(|word| pair_key(BEGIN, word.key));
+    first.into_iter().chain(words.last().map(|word| pair_key(word.key, END)))
 }
 
 /// How much a key counts beside the others, by its kind.
