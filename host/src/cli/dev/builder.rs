@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::project::{Colours, Outcome, Project};
+use crate::cli::project;
 use crate::registry::{Changes, Watch};
 
 /// The projects and what watches them.
@@ -26,6 +27,7 @@ impl Builder {
         if let Some(missing) = projects.iter().find(|project| !project.is_dir()) {
             anyhow::bail!("{} is not a folder; give a plugin project's with `--plugins`", missing.display());
         }
+        let projects = apart(projects)?;
         let colours = if std::io::stderr().is_terminal() { Colours::Yes } else { Colours::No };
         let watching = match Watch::start() {
             Ok((watch, changes)) => {
@@ -96,4 +98,18 @@ impl Builder {
             tracing::warn!("{problem}");
         }
     }
+}
+
+/// The projects in these folders, each of which is built alone; a workspace of cargo's is one.
+fn apart(folders: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for folder in folders {
+        let found = project::find(&folder)?;
+        if found.iter().any(|project| project.folder == folder) {
+            all.push(folder);
+        } else {
+            all.extend(found.into_iter().map(|project| project.folder));
+        }
+    }
+    Ok(all)
 }
