@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use stockade::config::{self, Config, EngineConfig, Limits, NoEnvironment};
 use stockade::domain::{AgentId, Digest};
-use stockade::engine::{Compiler, Engine, Example, LinkedComponent, SelfTestError};
+use stockade::engine::{Compiler, Engine, Example, LinkedComponent, Origin, SelfTestError};
 use tempfile::TempDir;
 
 use crate::support::guests;
@@ -29,7 +29,7 @@ impl Bench {
         let engine = Engine::new(&settings, Some(data.path()), Compiler::InProcess, services, handle);
         let engine = Arc::new(engine.expect("an engine"));
         let bytes = fs::read(guests::guest(guest)).expect("a component");
-        let guest = Arc::new(runtime.block_on(engine.load(bytes.into())).expect("a guest"));
+        let guest = Arc::new(runtime.block_on(engine.load(bytes.into(), Origin::File)).expect("a guest"));
         Self { runtime, engine, guest, data }
     }
 
