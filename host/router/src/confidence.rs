@@ -1,7 +1,8 @@
 //! From scores to a confidence that means something.
 //!
 //! Logistic regression over what does not depend on how many agents there are: how well the best candidate
-//! fits, how far it leads, and how much of the task it accounts for. The coefficients were fitted on public
+//! fits, how far it leads, how much of the task it accounts for, and how much text it has to fit with. The
+//! coefficients were fitted on public
 //! routing tasks, those without a right answer weighing as much as the others, and then scaled, for agents
 //! without and with examples each, so that fleets of five to thousands agree with the share of right answers
 //! at one threshold (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
@@ -51,23 +52,26 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_
     let second_lead = if scores.best.len() > 2 { lead_over(2) } else { lead };
     let words = (1.0 + query.content.len() as f32).ln();
     let coverage = scores.coverage[place];
+    let texts = scores.texts[place];
     match own.margin {
         None => {
-            -3.809 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
+            -3.059 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
                 + 0.761 * relative
                 + 0.337 * coverage
                 + 0.530 * words
                 + 0.543 * second_lead
+                - 0.300 * texts
         }
         Some(margin) => {
             let others = scores.best.iter().filter(|other| other.agent != own.agent);
             let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
-            -5.407 + 0.434 * own.lexical + 0.089 * own.bayes + 0.536 * lead - 1.272 * relative
-                + 1.500 * coverage
-                + 0.497 * words
-                - 0.287 * margin
-                + 0.774 * margin_lead
-                + 0.717 * second_lead
+            -2.200 + 0.326 * own.lexical + 0.016 * own.bayes + 0.294 * lead - 0.340 * relative
+                + 2.029 * coverage
+                + 0.645 * words
+                + 1.245 * margin
+                + 0.536 * margin_lead
+                + 0.294 * second_lead
+                - 0.352 * texts
         }
     }
 }

@@ -24,7 +24,7 @@ const TAUGHT_BAYES: f32 = 0.4;
 const MARGIN: f32 = 3.0;
 /// The score of agents without examples among others that have some, so that having none is no handicap: a
 /// constant, and factors of the words' score and of naive Bayes.
-const UNTAUGHT: (f32, f32, f32) = (-0.6, 1.9, 0.3);
+const UNTAUGHT: (f32, f32, f32) = (-0.6, 1.9, 0.4);
 /// How many of the best cards with examples their linear models judge, at least.
 const JUDGED: usize = 10;
 /// What a phrase and the first letters of a word count beside a whole word.
@@ -89,6 +89,8 @@ pub(crate) struct Scores<'a> {
     pub(crate) length: f32,
     /// Share of the content words' worth that the best candidate and the next one hold, 0..=1.
     pub(crate) coverage: [f32; 2],
+    /// How much text they have: `ln(1 + documents)`.
+    pub(crate) texts: [f32; 2],
     /// Whether the only content word that the best candidate holds is a corrected one.
     pub(crate) guessed: bool,
 }
@@ -175,7 +177,7 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     sort(&mut best, candidates, keep);
     let best = agents_of(&best, candidates, keep);
     let all: f32 = content.iter().map(|worth| worth.idf).sum();
-    let (mut coverage, mut guessed) = ([0.0; 2], false);
+    let (mut coverage, mut texts, mut guessed) = ([0.0; 2], [0.0; 2], false);
     for (place, scored) in best.iter().take(2).enumerate() {
         let (mut held, mut words, mut corrected) = (0.0, 0, 0);
         let held_by = |worth: &&Worth<'_>| strength_of(worth.postings, scored.card).is_some();
@@ -185,9 +187,11 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
             corrected += usize::from(query.corrected.contains(&worth.key));
         }
         coverage[place] = held / all.max(1e-6);
+        let documents = candidates.index.profile(scored.card).map_or(0, |profile| profile.documents().len());
+        texts[place] = (1.0 + documents as f32).ln();
         guessed |= place == 0 && words == 1 && corrected == 1;
     }
-    Scores { best, worths, length, coverage, guessed }
+    Scores { best, worths, length, coverage, texts, guessed }
 }
 
 /// What each card adds up to, candidate or not.
