@@ -2,10 +2,10 @@
 //!
 //! Logistic regression over what does not depend on how many agents there are: how well the best candidate
 //! fits, how far it leads, how much of the task it accounts for, and how much text it has to fit with. The
-//! coefficients were fitted on public
-//! routing tasks, those without a right answer weighing as much as the others, and then scaled, for agents
-//! without and with examples each, so that fleets of five to thousands agree with the share of right answers
-//! at one threshold (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
+//! coefficients were fitted on public routing tasks, those without a right answer weighing as much as the
+//! others, and then scaled, for agents without and with examples each, so that fleets of five to thousands
+//! agree with the share of right answers at one threshold (Platt, Probabilistic Outputs for Support Vector
+//! Machines, 1999).
 
 use crate::query::Query;
 use crate::score::{Scored, Scores};
