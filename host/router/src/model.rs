@@ -21,7 +21,8 @@ pub(crate) struct Model {
     /// By the card's keys.
     weights: Box<[f32]>,
     /// Where the keys of each bucket begin, and where the last ones end. The first bits of a key say which.
-    buckets: Box<[u32]>,
+    /// Empty where there are too many keys to say so in 16 bits.
+    buckets: Box<[u16]>,
     shift: u32,
     pub(crate) bias: f32,
 }
@@ -47,6 +48,9 @@ const FOREIGN: u32 = u32::MAX;
 impl Model {
     /// What a key of the card adds, to be multiplied by what the key counts in the task.
     pub(crate) fn weight(&self, own: &Profile, key: u64) -> f32 {
+        if self.buckets.is_empty() {
+            return own.place(key).map_or(0.0, |place| self.weights[place]);
+        }
         let bucket = (key >> self.shift) as usize;
         let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
         let at = own.keys[start..end].iter().position(|other| *other == key);
@@ -102,15 +106,11 @@ impl Model {
                 }
             }
         }
-        // About one key a bucket.
-        let shift = 64 - keys.len().next_power_of_two().trailing_zeros().clamp(1, 16);
-        let begin = |bucket: u64| keys.partition_point(|key| *key >> shift < bucket) as u32;
-        Model {
-            weights: weights.into(),
-            buckets: (0..=1u64 << (64 - shift)).map(begin).collect(),
-            shift,
-            bias,
-        }
+        // About two keys a bucket.
+        let shift = 65 - keys.len().next_power_of_two().trailing_zeros().clamp(2, 16);
+        let begin = |bucket: u64| keys.partition_point(|key| *key >> shift < bucket) as u16;
+        let buckets = if keys.len() > usize::from(u16::MAX) { 0..0 } else { 0..(1 << (64 - shift)) + 1 };
+        Model { weights: weights.into(), buckets: buckets.map(begin).collect(), shift, bias }
     }
 }
 
