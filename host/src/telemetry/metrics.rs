@@ -6,7 +6,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -30,6 +30,15 @@ enum Kind {
     Counter,
     /// It moves.
     Gauge,
+}
+
+impl Kind {
+    fn encode(self, value: f64, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Counter => ConstCounter::new(value).encode(encoder),
+            Self::Gauge => ConstGauge::new(value).encode(encoder),
+        }
+    }
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Name {
@@ -112,12 +121,14 @@ impl Collector for Scrape {
                 continue;
             }
             let mut metric = encoder.encode_descriptor(name, help, None, kind_of)?;
+            if let [(labels, value)] = samples.as_slice()
+                && labels.is_empty()
+            {
+                kind.encode(*value, metric)?;
+                continue;
+            }
             for (labels, value) in samples {
-                let encoder = metric.encode_family(labels)?;
-                match kind {
-                    Kind::Counter => ConstCounter::new(*value).encode(encoder)?,
-                    Kind::Gauge => ConstGauge::new(*value).encode(encoder)?,
-                }
+                kind.encode(*value, metric.encode_family(labels)?)?;
             }
         }
         Ok(())
