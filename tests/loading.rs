@@ -9,7 +9,7 @@ use crate::support::server::Start;
 use crate::support::{Server, guests, poll_until};
 
 /// What is wrong, the agent's status, and words of the message that say what to do.
-fn refused() -> Vec<(&'static str, String, &'static str, &'static [&'static str])> {
+pub(crate) fn refused() -> Vec<(&'static str, String, &'static str, &'static [&'static str])> {
     let path = |path: std::path::PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
     let text = |name: &str| path(guests::text(name));
     let file = |name: &str, bytes: &[u8]| path(guests::file(name, bytes));
@@ -52,7 +52,7 @@ fn refused() -> Vec<(&'static str, String, &'static str, &'static [&'static str]
 }
 
 /// The words that a message should have and has not.
-fn unsaid(id: &str, words: &[&str], message: &str) -> Vec<String> {
+pub(crate) fn unsaid(id: &str, words: &[&str], message: &str) -> Vec<String> {
     let missing = words.iter().filter(|word| !message.contains(**word));
     missing.map(|word| format!("{id} does not say {word:?}: {message}")).collect()
 }

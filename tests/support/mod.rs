@@ -1,6 +1,7 @@
 //! What the topics share. Owns no state but what is built once: guests, and the code compiled of them.
 
 pub(crate) mod command;
+pub(crate) mod fleet;
 pub(crate) mod guests;
 pub(crate) mod random;
 pub(crate) mod server;
@@ -9,6 +10,7 @@ pub(crate) mod wire;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub(crate) use fleet::Fleet;
 pub(crate) use server::Server;
 pub(crate) use wire::{Connection, Reply, Request};
 

@@ -258,6 +258,11 @@ impl Server {
         rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("a signal");
     }
 
+    /// The files that it has mapped into its memory.
+    pub(crate) fn maps(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/maps", self.child.id())).expect("its memory's map")
+    }
+
     /// Tells it to stop, as a service manager does.
     pub(crate) fn terminate(&self) {
         let id = rustix::process::Pid::from_child(&self.child);

@@ -220,9 +220,10 @@ impl Reload {
     /// `None` while the agent is loading: nothing has ended yet.
     fn of(entry: &AgentEntry) -> Option<Self> {
         let LoadReport { at, took, digest, failure, failing_since } = entry.last_load.as_ref()?;
+        let waits = |pending: &Pending| Some(pending.digest) == *digest;
         Some(Self {
             at: *at,
-            ok: failure.is_none(),
+            ok: failure.is_none() && !entry.record.pending.as_ref().is_some_and(waits),
             error: failure.as_ref().map(ToString::to_string),
             failing_since: *failing_since,
             digest: *digest,

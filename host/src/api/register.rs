@@ -172,7 +172,13 @@ pub(super) async fn generate(
     tags.extend(asked.tags);
     let made =
         Generate { template: template.clone(), ids: ids.clone(), tags, max_concurrent: asked.max_concurrent };
-    api.registry.generate(made).await.map_err(|error| refused(&template, error))?;
+    let config = api.config.load_full();
+    let read = |id: &AgentId, text: &str| {
+        let settings = serde_json::from_str(text).unwrap_or_default();
+        agent_from_json(&config, id, &settings)
+            .map_err(|problems| RegisterError::Invalid(said(id, &problems)))
+    };
+    api.registry.generate(made, read).await.map_err(|error| refused(&template, error))?;
     let made = Generated { success: true, registered: ids.len(), template: template.as_str(), agents: ids };
     answer::json(StatusCode::CREATED, &made)
 }
@@ -251,12 +257,21 @@ async fn read_parts(api: &Api, request: Request) -> Result<Asked, ApiError> {
         }
         match name.as_str() {
             "component" => asked.component = Some(bytes),
+            "settings" if bytes.len() as u64 > MAX_SETTINGS => {
+                return Err(ApiError::BodyTooLarge { limit: MAX_SETTINGS });
+            }
             "settings" => asked.settings = body::parse_object(&api.server.load(), &bytes)?,
             _ => {
                 return Err(ApiError::field(&name, "is not known: the parts are `component` and `settings`"));
             }
         }
         seen.push(name);
+    }
+    if !seen.iter().any(|name| name == "settings") {
+        return Err(ApiError::field(
+            "settings",
+            "is missing: send the agent's settings as JSON in this part",
+        ));
     }
     Ok(asked)
 }

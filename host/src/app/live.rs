@@ -76,6 +76,13 @@ impl Live {
 
     async fn settings_changed(&self, watch: &Watch) {
         let _turn = self.reading.lock().await;
+        // An editor that empties a file before it writes it is not heard at its word.
+        if std::fs::metadata(&self.file.path).is_ok_and(|file| file.len() == 0) {
+            let reason =
+                "the file is empty: it may be being written; if no agent is to serve, leave a comment in it";
+            tracing::error!(reason, "settings not applied: what held before holds on");
+            return;
+        }
         let new = match self.file.read() {
             Ok(new) => new,
             Err(error) => {
@@ -85,11 +92,13 @@ impl Live {
         };
         let old = self.host.config();
         let diff = diff::diff(&old, &new);
-        if diff.is_empty() && old.default_limits == new.default_limits {
+        // What could not be written down the last time is tried again.
+        let change = self.agents_change(&new);
+        if diff.is_empty() && old.default_limits == new.default_limits && change.is_empty() {
             return;
         }
         // Files that are new are watched before they are first read.
-        if let Err(error) = self.apply(&old, new, &diff, watch).await {
+        if let Err(error) = self.apply(&old, new, &diff, change, watch).await {
             tracing::error!(reason = %error, "settings not applied: what held before holds on");
         }
     }
@@ -99,17 +108,17 @@ impl Live {
         old: &Config,
         mut new: Config,
         diff: &Diff,
+        change: SettingsChange,
         watch: &Watch,
     ) -> Result<(), StartError> {
         // What waits for a restart stays what it is, for whoever asks.
         new.engine = old.engine.clone();
         new.server.listen = old.server.listen;
         new.server.data_dir = old.server.data_dir.clone();
-        let (known, _) = authenticator(&new)?;
-        let put = diff.added.iter().chain(diff.changed.iter().map(|change| &change.id));
-        let put = put.filter_map(|id| new.agents.get(id).cloned()).map(Arc::new).collect();
-        let change =
-            SettingsChange { put, registered: self.registered_again(&new), removed: diff.removed.clone() };
+        let (known, own) = authenticator(&new)?;
+        if let Some(own) = own.filter(|_| old.auth != new.auth) {
+            tracing::warn!(file = %own.path.display(), "no key is configured any more: the host's own admin key holds, which this file has");
+        }
         let new = Arc::new(new);
         let host = &self.host;
         host.config.store(new.clone());
@@ -140,6 +149,19 @@ impl Live {
             tracing::warn!(keys = diff.at_restart.join(", "), "settings wait for a restart");
         }
         Ok(())
+    }
+
+    /// What has to change for the agents to be those of `new`.
+    fn agents_change(&self, new: &Config) -> SettingsChange {
+        let snapshot = self.host.registry.snapshot();
+        let stands = |config: &AgentConfig| {
+            let entry = snapshot.agent(config.id.as_str());
+            entry.is_some_and(|entry| *entry.config == *config && !entry.is_registered())
+        };
+        let put = new.agents.values().filter(|config| !stands(config)).cloned().map(Arc::new).collect();
+        let gone = snapshot.agents().filter(|entry| !entry.is_registered());
+        let gone = gone.map(|entry| entry.id.clone()).filter(|id| !new.agents.contains_key(id));
+        SettingsChange { put, registered: self.registered_again(new), removed: gone.collect() }
     }
 
     /// The agents that were registered at run time and whose settings mean something else under `new`.

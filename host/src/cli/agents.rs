@@ -52,9 +52,64 @@ fn print(agents: &[Value]) -> anyhow::Result<()> {
         .collect();
     output::print(&output::table(&["agent", "status", "version", "digest"], &rows))?;
     for agent in agents {
-        if let Some(error) = agent["last_reload"]["error"].as_str() {
-            output::note(&format!("{}: {error}", text(&agent["id"])));
-        }
+        remarks(agent).iter().for_each(|remark| output::note(remark));
     }
     Ok(())
+}
+
+/// What its operator has to know of an agent, and what to do about it.
+fn remarks(agent: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let short = |digest: &Value| digest.as_str().unwrap_or("-").chars().take(12).collect::<String>();
+    let id = text(&agent["id"]);
+    let mut remarks = Vec::new();
+    let reload = &agent["last_reload"];
+    if let Some(error) = reload["error"].as_str() {
+        let serves = match &agent["generation"] {
+            Value::Null => "it has not served since the host started".to_owned(),
+            generation => format!("generation {generation} serves on"),
+        };
+        let since = reload["failing_since"].as_str().map(|since| format!(" since {since}"));
+        let since = since.unwrap_or_default();
+        remarks.push(format!("{id}: loading it fails{since} ({serves}): {error}"));
+    }
+    let pending = &agent["pending"];
+    if pending.is_object() {
+        let wants: Vec<String> = pending["wants"].as_array().into_iter().flatten().map(text).collect();
+        remarks.push(format!(
+            "{id}: a new version (digest {}) waits for approval since {}: it wants {}. To let it in: {}",
+            short(&pending["digest"]),
+            text(&pending["since"]),
+            wants.join(", "),
+            text(&pending["remedy"]),
+        ));
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_and_what_fails_is_said_with_its_remedy() {
+        let agent = json!({
+            "id": "weather", "generation": 3,
+            "last_reload": { "error": "it is broken", "failing_since": "2026-01-02T03:04:05Z" },
+            "pending": { "digest": "0123456789abcdef", "wants": ["system"], "since": "2026-01-01T00:00:00Z",
+                "remedy": "`stockade approve weather`" },
+        });
+        assert_eq!(
+            remarks(&agent),
+            [
+                "weather: loading it fails since 2026-01-02T03:04:05Z (generation 3 serves on): it is broken",
+                "weather: a new version (digest 0123456789ab) waits for approval since 2026-01-01T00:00:00Z: \
+                 it wants system. To let it in: `stockade approve weather`",
+            ]
+        );
+        let fine = json!({ "id": "a", "last_reload": { "error": null }, "pending": null });
+        assert_eq!(remarks(&fine), Vec::<String>::new());
+    }
 }

@@ -112,8 +112,8 @@ pub struct AgentVersion {
     /// Calls that may wait, where the agent says.
     pub queue: Option<u32>,
     pub(super) context_schema: Option<Arc<ContextSchema>>,
-    /// How it does.
-    pub(super) trial: Trial,
+    /// How its code does, from its first generation on.
+    pub(super) trial: Arc<Trial>,
     /// Kept so that the next agent with this component finds it prepared.
     pub(super) prepared: Arc<Prepared>,
 }

@@ -4,9 +4,10 @@
 //! crash harmless: a component is on disk before a record names it, a record is on disk before its
 //! version serves.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
 use super::load::LoadFailure;
@@ -39,6 +40,24 @@ pub(super) enum Basis {
     Registered { settings: Arc<str>, over: Option<Arc<AgentConfig>> },
 }
 
+/// Whether attempts that are committed together depend on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unity {
+    /// Each takes effect by itself.
+    Each,
+    /// They take effect if every one of them is to serve.
+    AllOrNone,
+}
+
+/// What `amend` changes beside versions.
+#[derive(Default)]
+pub(super) struct Amendment {
+    /// Entries to be put in their places.
+    pub(super) put: Vec<AgentEntry>,
+    /// Agents to be dropped.
+    pub(super) removed: Vec<AgentId>,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -65,42 +84,44 @@ struct Draft<'a> {
 
 impl Registry {
     /// Rules on these attempts, in their order; writes down what follows, and publishes it at once.
-    pub(super) async fn commit(&self, attempts: Vec<Attempt>) -> Vec<Outcome> {
+    pub(super) async fn commit(&self, attempts: Vec<Attempt>, unity: Unity) -> Vec<Outcome> {
         let mut turn = self.inner.changing.clone().lock_owned().await;
         let (inner, current) = (self.inner.clone(), self.snapshot());
         // In a large fleet this takes a while, and it waits for the disk: not on the threads that answer.
         let commit = tokio::task::spawn_blocking(move || {
-            let (outcomes, next) = inner.rule(&current, &turn, attempts);
-            let Some(next) = next else { return outcomes };
-            let freed = inner.freed(&current, &next);
-            inner.publish(next);
-            drop(current);
+            let shown: Vec<_> = attempts.iter().map(Shown::of).collect();
+            let rule = || {
+                let (outcomes, next) = inner.rule(&current, &turn, attempts, unity);
+                if let Some(next) = next {
+                    inner.replace(&current, next);
+                    inner.tell(&shown, &outcomes);
+                }
+                outcomes
+            };
+            let outcomes =
+                catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|_| inner.give_up(&current, &shown));
             // Whoever was removed and came back is remembered by its entry from now on.
             turn.retain(|id, _| inner.current.load().agent(id.as_str()).is_none());
-            if freed {
-                inner.sweep();
-            }
             outcomes
         });
         match commit.await {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                tracing::error!(%error, "the next snapshot could not be built; the last one stays");
+                tracing::error!(%error, "what serves could not be changed");
                 Vec::new()
             }
         }
     }
 
-    /// Changes the entries that `change` gives, without a new version of any, and drops those of `removed`.
+    /// Changes what `change` gives, without a new version of any agent; returns those that were removed.
     pub(super) async fn amend(
         &self,
-        change: impl FnOnce(&Snapshot, &BTreeMap<AgentId, Record>) -> Vec<AgentEntry> + Send + 'static,
-        removed: Vec<AgentId>,
-    ) -> Result<(), LoadFailure> {
+        change: impl FnOnce(&Snapshot, &BTreeMap<AgentId, Record>) -> Amendment + Send + 'static,
+    ) -> Result<Vec<AgentId>, LoadFailure> {
         let mut turn = self.inner.changing.clone().lock_owned().await;
         let (inner, current) = (self.inner.clone(), self.snapshot());
         let amend = tokio::task::spawn_blocking(move || {
-            let entries = change(&current, &turn);
+            let Amendment { put: entries, removed } = change(&current, &turn);
             let gone: BTreeMap<AgentId, Record> = removed
                 .iter()
                 .filter_map(|id| current.agent(id.as_str()))
@@ -111,16 +132,14 @@ impl Registry {
             };
             let changed = entries.iter().filter(differs).map(|entry| (&entry.id, &*entry.record));
             inner.write(changed.chain(&gone))?;
-            turn.retain(|id, _| !entries.iter().any(|entry| entry.id == *id));
-            turn.extend(gone);
-            let next = current.with(entries, removed);
-            let freed = inner.freed(&current, &next);
-            inner.publish(next);
-            drop(current);
-            if freed {
-                inner.sweep();
+            for entry in &entries {
+                turn.remove(entry.id.as_str());
             }
-            Ok(())
+            let removed: Vec<AgentId> = gone.keys().cloned().collect();
+            turn.extend(gone);
+            let next = current.with(entries, removed.iter().cloned());
+            inner.replace(&current, next);
+            Ok(removed)
         });
         amend.await.unwrap_or(Err(LoadFailure::Interrupted))
     }
@@ -133,49 +152,61 @@ impl Inner {
         current: &Snapshot,
         retired: &BTreeMap<AgentId, Record>,
         attempts: Vec<Attempt>,
+        unity: Unity,
     ) -> (Vec<Outcome>, Option<Snapshot>) {
         let config = self.reload.load();
         let now = self.clock.now();
         let mut draft = Draft { current, retired, config: &config, now, entries: BTreeMap::new() };
-        let shown: Vec<_> = attempts.iter().map(Shown::of).collect();
+        let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
         let mut outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
+        let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
         let entries = draft.entries;
-        if entries.is_empty() {
+        if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
             return (outcomes, None);
         }
-        let differs = |entry: &&AgentEntry| {
+        let differs = |entry: &AgentEntry| {
             current.agent(entry.id.as_str()).is_none_or(|old| old.record != entry.record)
         };
-        let written = self.write(entries.values().filter(differs).map(|entry| (&entry.id, &*entry.record)));
-        let next = match written {
-            Ok(()) => current.with(entries.into_values(), []),
+        let (changed, mut entries): (Vec<_>, Vec<_>) = entries.into_values().partition(differs);
+        match self.write(changed.iter().map(|entry| (&entry.id, &*entry.record))) {
+            Ok(()) => entries.extend(changed),
             Err(failure) => {
-                // Nothing of it takes effect but the report.
-                for (shown, outcome) in shown.iter().zip(&mut outcomes) {
-                    if !matches!(outcome, Outcome::Stale) {
+                // Nothing that had to be written takes effect, but the report of it.
+                let changed: BTreeSet<AgentId> = changed.into_iter().map(|entry| entry.id).collect();
+                for (id, outcome) in ids.iter().zip(&mut outcomes) {
+                    if changed.contains(id) && !matches!(outcome, Outcome::Stale) {
                         *outcome = Outcome::Failed(failure.clone());
                     }
-                    tracing::error!(agent = %shown.id, reason = %failure, "agent was not changed");
                 }
-                let report = |entry: &AgentEntry| {
-                    entry.clone().loaded(LoadReport {
-                        at: now,
-                        took: Duration::ZERO,
-                        digest: None,
-                        failure: Some(failure.clone()),
-                        failing_since: None,
-                    })
-                };
-                let known = entries.keys().filter_map(|id| current.agent(id.as_str()));
-                let entries: Vec<AgentEntry> = known.map(|entry| report(entry)).collect();
-                current.with(entries, [])
+                let known = changed.iter().filter_map(|id| current.agent(id.as_str()));
+                entries.extend(known.map(|entry| (**entry).clone().failed(now, failure.clone())));
             }
+        }
+        (outcomes, Some(current.with(entries, [])))
+    }
+
+    /// The host itself failed on these attempts: they change nothing but the agents' reports.
+    fn give_up(&self, current: &Snapshot, shown: &[Shown]) -> Vec<Outcome> {
+        let now = self.clock.now();
+        let broken = |shown: &Shown| LoadFailure::Broken { path: shown.component.clone() };
+        let known = |shown: &Shown| {
+            let entry = current.agent(shown.id.as_str())?;
+            Some((**entry).clone().failed(now, broken(shown)))
         };
-        for (shown, outcome) in shown.iter().zip(&outcomes) {
-            shown.tell(outcome, &next);
+        let next = current.with(shown.iter().filter_map(known).collect::<Vec<_>>(), []);
+        let outcomes: Vec<_> = shown.iter().map(|shown| Outcome::Failed(broken(shown))).collect();
+        self.current.store(Arc::new(next));
+        self.tell(shown, &outcomes);
+        outcomes
+    }
+
+    /// Says in log and counters how attempts ended.
+    fn tell(&self, shown: &[Shown], outcomes: &[Outcome]) {
+        let snapshot = self.current.load();
+        for (shown, outcome) in shown.iter().zip(outcomes) {
+            shown.tell(outcome, &snapshot);
             self.counts.count(outcome);
         }
-        (outcomes, Some(next))
     }
 
     /// Writes records down, if there is somewhere to.
@@ -197,24 +228,53 @@ impl Inner {
         self.current.store(Arc::new(next));
     }
 
-    /// Whether `next` names fewer components than `current`.
-    fn freed(&self, current: &Snapshot, next: &Snapshot) -> bool {
-        self.store.is_some() && {
+    /// Publishes `next`, and has components swept away if it names fewer than `current`.
+    fn replace(&self, current: &Snapshot, next: Snapshot) {
+        let freed = self.store.is_some() && {
             let needed = next.digests();
             current.digests().iter().any(|digest| !needed.contains(digest))
+        };
+        self.publish(next);
+        if freed {
+            self.loader.unneeded().notify_one();
         }
     }
+}
 
-    /// Removes the components that no record names.
-    pub(super) fn sweep(&self) {
-        self.loader.sweep(self.current.load().digests());
-    }
+/// Removes components that nothing needs any more, whenever there may be some, as long as the
+/// registry is there.
+pub(super) fn sweep_what_goes(registry: &Registry) {
+    let unneeded = registry.inner.loader.unneeded();
+    let inner = Arc::downgrade(&registry.inner);
+    tokio::spawn(async move {
+        loop {
+            unneeded.notified().await;
+            let Some(inner) = inner.upgrade() else { return };
+            // What is being decided may name what nobody names now.
+            let turn = inner.changing.clone().lock_owned().await;
+            let sweep = move || {
+                let mut needed = inner.current.load().digests();
+                needed.extend(&inner.unread);
+                inner.loader.sweep(needed);
+                drop(turn);
+            };
+            if let Err(error) = tokio::task::spawn_blocking(sweep).await {
+                tracing::error!(%error, "components that nothing needs could not be removed");
+            }
+        }
+    });
 }
 
 impl Snapshot {
     /// The components that an agent may still need.
     fn digests(&self) -> HashSet<Digest> {
-        self.agents().flat_map(|entry| entry.record.digests().collect::<Vec<_>>()).collect()
+        let named = |entry: &Arc<AgentEntry>| {
+            // What a registered agent was given last is its file.
+            let given = entry.config.component.file_name().filter(|_| entry.is_registered());
+            let given = given.and_then(|name| Digest::from_hex(&name.to_string_lossy()));
+            entry.record.digests().chain(given).collect::<Vec<_>>()
+        };
+        self.agents().flat_map(named).collect()
     }
 }
 
@@ -239,6 +299,12 @@ impl Draft<'_> {
         if let Cause::RolledBack { from, .. } = &cause
             && entry.record.serving.as_ref().is_none_or(|serving| serving.digest != *from)
         {
+            return Outcome::Stale;
+        }
+        if let (Cause::Approved(_), Some(digest)) = (&cause, &digest)
+            && !entry.record.waits(digest)
+        {
+            // Another version waits by now, and the operator has not seen it.
             return Outcome::Stale;
         }
         let report = |failure| LoadReport {
@@ -283,7 +349,11 @@ impl Draft<'_> {
             Ruling::Live(mut record) => {
                 let entry = adopt(entry, &mut record);
                 let generation = record.generation;
-                let trial = Trial::under(self.bound(&entry, &candidate, &cause));
+                let trial = match &entry.version {
+                    // Under other settings it is the same code: what it did so far counts.
+                    Some(old) if old.digest == candidate.digest => old.trial.clone(),
+                    _ => Arc::new(Trial::under(self.bound(&entry, &cause))),
+                };
                 let version = Arc::new(AgentVersion { generation, trial, ..version });
                 let resumed = cause == Cause::Resumed;
                 let entry = entry.serving(version, record);
@@ -327,11 +397,9 @@ impl Draft<'_> {
 
     /// When the new version is taken back, if it is to be watched at all: other code than what
     /// served, in the place of code that did well.
-    fn bound(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Option<Bound> {
+    fn bound(&self, entry: &AgentEntry, cause: &Cause) -> Option<Bound> {
         let old = entry.version.as_ref()?;
-        let watched = matches!(cause, Cause::Proposed | Cause::Approved(_))
-            && old.digest != candidate.digest
-            && old.trial.is_fine(self.config);
+        let watched = matches!(cause, Cause::Proposed | Cause::Approved(_)) && old.trial.is_fine(self.config);
         if watched { Bound::new(self.config) } else { None }
     }
 }

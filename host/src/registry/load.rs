@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore};
 
 use super::agent::{AgentVersion, Card, ContextSchema};
 use super::stable;
 use super::store::{Store, StoreError};
-use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
@@ -79,7 +78,7 @@ pub enum LoadFailure {
         reason: String,
     },
     /// What was decided cannot be written down, so it does not take effect.
-    #[error("{0}; nothing was changed")]
+    #[error("{0}; nothing was changed. When that is mended, save the file again, or ask again")]
     NotRecorded(Arc<StoreError>),
     /// The host is stopping.
     #[error("loading was interrupted; the host is stopping")]
@@ -109,6 +108,14 @@ pub(super) struct Prepared {
     described: Mutex<HashMap<u64, Arc<Described>>>,
     /// How its self-tests ended, under each memory limit and `config` that was tried.
     tested: Mutex<HashMap<TestedUnder, Result<(), SelfTestError>>>,
+    /// Told when nothing uses it any more.
+    unneeded: Arc<Notify>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.unneeded.notify_one();
+    }
 }
 
 /// What a self-test depends on beside the code.
@@ -142,7 +149,11 @@ pub(super) struct Loader {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     store: Option<Arc<Store>>,
-    in_use: Mutex<HashMap<Digest, Weak<Prepared>>>,
+    in_use: Arc<Mutex<HashMap<Digest, Weak<Prepared>>>>,
+    /// Held by whoever keeps a component, until it is known to be in use; by whoever sweeps, alone.
+    keeping: Arc<RwLock<()>>,
+    /// Told when a component may be needed no longer.
+    unneeded: Arc<Notify>,
     /// Components that are held in memory as bytes at once.
     reading: Semaphore,
 }
@@ -150,7 +161,13 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, store: Option<Arc<Store>>) -> Self {
         let reading = Semaphore::new(engine.config().compile_jobs.max(1) as usize);
-        Self { engine, clock, store, in_use: Mutex::default(), reading }
+        let (in_use, keeping, unneeded) = Default::default();
+        Self { engine, clock, store, in_use, keeping, unneeded, reading }
+    }
+
+    /// Tells when a component may be needed no longer: it is time to sweep.
+    pub(super) fn unneeded(&self) -> Arc<Notify> {
+        self.unneeded.clone()
     }
 
     /// Reads and links the component in `path`.
@@ -199,22 +216,36 @@ impl Loader {
         if let Some(prepared) = self.known(&digest) {
             return Ok(prepared);
         }
-        let refused = |reason| LoadFailure::Refused { path: shown, reason };
-        let component = Arc::new(self.engine.load(bytes.clone(), origin).await.map_err(refused)?);
-        let prepared =
-            Arc::new(Prepared { component, described: Mutex::default(), tested: Mutex::default() });
-        {
-            // From here on it is in use, and what is in use is not swept away.
-            let mut in_use = self.in_use.lock();
+        let component = match self.engine.load(bytes.clone(), origin).await {
+            Ok(component) => Arc::new(component),
+            Err(reason) => {
+                // What was compiled of it serves nobody.
+                self.engine.forget([&digest]);
+                return Err(LoadFailure::Refused { path: shown, reason });
+            }
+        };
+        let (described, tested) = Default::default();
+        let unneeded = self.unneeded.clone();
+        let prepared = Arc::new(Prepared { component, described, tested, unneeded });
+        let (keeping, in_use) = (self.keeping.clone(), self.in_use.clone());
+        let use_it = move |prepared: &Arc<Prepared>| {
+            let mut in_use = in_use.lock();
             in_use.retain(|_, known| known.strong_count() > 0);
-            in_use.insert(digest, Arc::downgrade(&prepared));
-        }
-        if let Some(store) = self.store.clone() {
-            let keep = tokio::task::spawn_blocking(move || store.keep(&digest, &bytes)).await;
-            keep.map_err(|_| LoadFailure::Interrupted)?
-                .map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))?;
-        }
-        Ok(prepared)
+            in_use.insert(digest, Arc::downgrade(prepared));
+        };
+        let Some(store) = self.store.clone() else {
+            use_it(&prepared);
+            return Ok(prepared);
+        };
+        let keep = move || {
+            // What is swept between the two would be known and gone.
+            let _held = keeping.read();
+            store.keep(&digest, &bytes)?;
+            use_it(&prepared);
+            Ok(prepared)
+        };
+        let kept = tokio::task::spawn_blocking(keep).await.map_err(|_| LoadFailure::Interrupted)?;
+        kept.map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))
     }
 
     fn known(&self, digest: &Digest) -> Option<Arc<Prepared>> {
@@ -224,6 +255,7 @@ impl Loader {
     /// Removes the components that neither `needed` names nor anything uses, and their compiled code.
     pub(super) fn sweep(&self, mut needed: HashSet<Digest>) {
         let Some(store) = &self.store else { return };
+        let _alone = self.keeping.write();
         needed.extend(
             self.in_use
                 .lock()
@@ -294,7 +326,7 @@ impl Loader {
             max_concurrent: config.max_concurrent,
             queue: config.queue,
             context_schema: described.context_schema.clone(),
-            trial: Trial::default(),
+            trial: Arc::default(),
             prepared: prepared.clone(),
         })
     }

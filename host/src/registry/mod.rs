@@ -17,7 +17,7 @@ mod store;
 mod trial;
 pub mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub use store::{Store, StoreError};
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
 use crate::config::{AgentConfig, ReloadConfig};
-use crate::domain::{AgentId, AgentScope, Clock};
+use crate::domain::{AgentId, AgentScope, Clock, Digest};
 use crate::engine::Engine;
 use counts::Counts;
 use load::Loader;
@@ -66,6 +66,8 @@ struct Inner {
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
     reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
     failing: mpsc::Sender<reload::FailedTrial>,
+    /// Components of agents whose records are kept for a host that can read them.
+    unread: HashSet<Digest>,
 }
 
 /// What the registry is told at the start, beside the agents.
@@ -105,17 +107,26 @@ impl Registry {
             let mut record = records.remove(config.id.as_str()).unwrap_or_default();
             if record.registered.take().is_some() {
                 tracing::warn!(agent = %config.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
+                if let Some(store) = &store {
+                    store.write([(&config.id, &record)])?;
+                }
             }
             entries.push(AgentEntry::loading(config, Arc::new(record)));
         }
         let (registered, retired): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
+        // Who comes back under such an id is not who had it: nothing was approved for them.
+        let mut retired: BTreeMap<_, _> =
+            retired.into_iter().map(|(id, record)| (id, record.removed())).collect();
+        let mut unread = HashSet::new();
         for (id, record) in registered {
             match register(&id, record.registered.as_deref().unwrap_or_default()) {
                 Ok(config) => entries.push(AgentEntry::loading(Arc::new(config), Arc::new(record))),
                 // It stays on disk as it is, for a host that can read it.
                 Err(reason) => {
-                    tracing::error!(agent = %id, reason, "an agent that was registered at run time cannot be brought back");
+                    tracing::error!(agent = %id, reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
+                    unread.extend(record.digests());
+                    retired.insert(id, record.removed());
                 }
             }
         }
@@ -134,9 +145,13 @@ impl Registry {
             changing: Arc::new(tokio::sync::Mutex::new(retired)),
             reading: Mutex::default(),
             failing,
+            unread,
         };
         let registry = Self { inner: Arc::new(inner) };
         reload::take_back_what_fails(&registry, failed);
+        if registry.inner.store.is_some() {
+            commit::sweep_what_goes(&registry);
+        }
         Ok(registry)
     }
 

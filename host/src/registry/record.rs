@@ -134,8 +134,12 @@ impl Record {
             }
         }
         let mut record = self.clone();
-        if *cause != Cause::Resumed {
-            record.pending = None;
+        match cause {
+            Cause::Proposed | Cause::Approved(_) => record.pending = None,
+            // What serves for now is no word on what waits.
+            Cause::Resumed | Cause::RolledBack { .. } => {
+                record.pending.take_if(|pending| pending.digest == candidate.digest);
+            }
         }
         if let Cause::Approved(capabilities) = cause {
             record.approved.extend(capabilities.iter().cloned());
@@ -175,6 +179,14 @@ impl Record {
         Ruling::Live(record)
     }
 
+    /// Whether this code waits for an operator's word: for rights, or because it was taken back.
+    pub(super) fn waits(&self, digest: &Digest) -> bool {
+        match &self.pending {
+            Some(pending) => pending.digest == *digest,
+            None => self.blocked(digest).is_some(),
+        }
+    }
+
     /// Why this code is not tried again, if it was taken back.
     pub(super) fn blocked(&self, digest: &Digest) -> Option<&Blocked> {
         self.blocked.iter().find(|blocked| blocked.digest == *digest)
@@ -194,7 +206,9 @@ impl Record {
     /// The components that this agent may still need.
     pub(super) fn digests(&self) -> impl Iterator<Item = Digest> + '_ {
         let releases = self.serving.iter().chain(&self.previous).map(|release| release.digest);
-        releases.chain(self.pending.iter().map(|pending| pending.digest))
+        let pending = self.pending.iter().map(|pending| pending.digest);
+        // The last one that was taken back may be let in again.
+        releases.chain(pending).chain(self.blocked.first().map(|blocked| blocked.digest))
     }
 }
 
@@ -278,6 +292,18 @@ mod tests {
         assert_eq!(refused, Ruling::Blocked("it failed".to_owned()));
         let again = live(&record, &candidate(2, 0), &Cause::Approved(BTreeSet::new()));
         assert_eq!((again.generation, again.blocked.len()), (4, 0));
+    }
+
+    #[test]
+    fn what_waits_waits_on_when_another_version_is_taken_back() {
+        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
+        let record = live(&record, &candidate(2, 0), &Cause::Proposed);
+        let Ruling::Waits(record) = record.judge(&wanting(3), &Cause::Proposed, 3, NOW) else {
+            panic!("it waits");
+        };
+        let back = Cause::RolledBack { from: digest(2), reason: "it failed".to_owned() };
+        let record = live(&record, &candidate(1, 0), &back);
+        assert!(record.waits(&digest(3)) && !record.waits(&digest(2)), "{record:?}");
     }
 
     #[test]

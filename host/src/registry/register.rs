@@ -3,16 +3,16 @@
 //! They pass the same gates as files do, and are kept across restarts. An agent of agents.toml is
 //! not theirs to touch.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registry;
-use super::agent::AgentVersion;
-use super::commit::{Attempt, Basis, Outcome};
+use super::commit::{Amendment, Attempt, Basis, Outcome, Unity};
 use super::load::{LoadFailure, Prepared};
-use super::record::Cause;
+use super::record::{Cause, Record};
 use super::reload::ChangeError;
-use super::snapshot::AgentEntry;
+use super::snapshot::{AgentEntry, Snapshot};
 use crate::config::{AgentConfig, agent_to_json};
 use crate::domain::{AgentId, Digest};
 
@@ -109,14 +109,19 @@ impl Registry {
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Proposed, basis, began, digest, result };
-        self.registered(&id, self.commit(vec![attempt]).await.pop())
+        self.registered(&id, self.commit(vec![attempt], Unity::Each).await.pop())
     }
 
-    /// Makes agents of a template, all or none.
+    /// Makes agents of a template, all or none; `read` makes an agent's settings of the text under
+    /// which they are remembered.
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
-    pub async fn generate(&self, generate: Generate) -> Result<(), RegisterError> {
+    pub async fn generate(
+        &self,
+        generate: Generate,
+        read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, RegisterError>,
+    ) -> Result<(), RegisterError> {
         let began = Instant::now();
         let Generate { template, ids, tags, max_concurrent } = generate;
         let template = self.entry(&template)?;
@@ -128,29 +133,42 @@ impl Registry {
             return Err(RegisterError::Exists(taken.clone()));
         }
         drop(snapshot);
+        let Some(first) = ids.first() else { return Ok(()) };
         let component = self.kept_at(&version.digest);
         let mut like = AgentConfig { component: component.clone(), ..(*template.config).clone() };
+        for capability in &template.record.approved {
+            // What was approved of the template is granted to what is made of it.
+            like.grants.0.entry(capability.clone()).or_insert(true);
+        }
         like.tags.extend(tags.into_iter().filter(|tag| !template.config.tags.contains(tag)));
         like.max_concurrent = max_concurrent.or(like.max_concurrent);
         let mut settings = agent_to_json(&like);
         settings.insert("component".to_owned(), component.display().to_string().into());
         let settings: Arc<str> = serde_json::Value::Object(settings).to_string().into();
+        // What cannot be read would be gone after a restart.
+        let like = read(first, &settings)?;
         let mut attempts = Vec::with_capacity(ids.len());
         for id in ids {
             let config = Arc::new(AgentConfig { id, ..like.clone() });
-            let result = self.inner.loader.agent(&config, &template.record.approved, &version.prepared).await;
-            let result: Result<AgentVersion, LoadFailure> = result;
+            let result = self.inner.loader.agent(&config, &BTreeSet::new(), &version.prepared).await;
             let basis = Basis::Registered { settings: settings.clone(), over: None };
             let digest = Some(version.digest);
             attempts.push(Attempt { config, cause: Cause::Proposed, basis, began, digest, result });
         }
-        let id = template.id.clone();
-        let outcomes = self.commit(attempts).await;
-        let failed =
-            outcomes.into_iter().find(|outcome| !matches!(outcome, Outcome::Live(_) | Outcome::Same));
-        match failed {
-            None => Ok(()),
-            outcome => self.registered(&id, outcome).map(drop),
+        let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
+        let outcomes = self.commit(attempts, Unity::AllOrNone).await;
+        if outcomes.is_empty() {
+            return Err(ChangeError::Failed(LoadFailure::Interrupted).into());
+        }
+        let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
+        match ids.into_iter().zip(outcomes).find(|(_, outcome)| !will_serve(outcome)) {
+            None => {
+                self.learn_ahead();
+                Ok(())
+            }
+            // Somebody was faster.
+            Some((id, Outcome::Stale)) => Err(RegisterError::Exists(id)),
+            Some((id, outcome)) => self.registered(&id, Some(outcome)).map(drop),
         }
     }
 
@@ -162,7 +180,16 @@ impl Registry {
         if !self.entry(id)?.is_registered() {
             return Err(ChangeError::OfTheFile(id.clone()));
         }
-        self.amend(|_, _| Vec::new(), vec![id.clone()]).await.map_err(ChangeError::Failed)?;
+        let wanted = id.clone();
+        // It may be named by agents.toml by now.
+        let removal = move |current: &Snapshot, _: &BTreeMap<AgentId, Record>| {
+            let registered = current.agent(wanted.as_str()).is_some_and(|entry| entry.is_registered());
+            Amendment { removed: registered.then_some(wanted).into_iter().collect(), ..Amendment::default() }
+        };
+        if self.amend(removal).await.map_err(ChangeError::Failed)?.is_empty() {
+            self.entry(id)?;
+            return Err(ChangeError::OfTheFile(id.clone()));
+        }
         tracing::info!(agent = %id, "agent removed");
         Ok(())
     }

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::agent::AgentVersion;
-use super::commit::{Attempt, Basis, Outcome, candidate};
+use super::commit::{Amendment, Attempt, Basis, Outcome, Unity, candidate};
 use super::load::{LoadFailure, Prepared};
 use super::record::{Cause, Record, Ruling};
 use super::snapshot::{AgentEntry, Snapshot};
@@ -57,6 +57,7 @@ pub enum ChangeError {
 }
 
 /// What changed from one agents.toml to the next, for the registry.
+#[derive(Debug)]
 pub struct SettingsChange {
     /// Agents that are new, or that are said something else of.
     pub put: Vec<Arc<AgentConfig>>,
@@ -64,6 +65,13 @@ pub struct SettingsChange {
     pub registered: Vec<Arc<AgentConfig>>,
     /// Agents that are gone.
     pub removed: Vec<AgentId>,
+}
+
+impl SettingsChange {
+    /// Whether nothing has to change.
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.registered.is_empty() && self.removed.is_empty()
+    }
 }
 
 /// A version that failed its trial.
@@ -117,14 +125,13 @@ impl Registry {
         while receiver.recv_many(&mut batch, PUBLISH_BATCH.div_ceil(GROUP) * GROUP).await > 0 {
             let began = Instant::now();
             let (attempts, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-            self.commit(attempts.into_iter().flatten().collect()).await;
+            self.commit(attempts.into_iter().flatten().collect(), Unity::Each).await;
             drop(done);
             // The next batch gathers for as long as this one took: a fleet of any size spends
             // at most half of its time on snapshots.
             tokio::time::sleep(began.elapsed()).await;
         }
-        let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || inner.sweep());
+        self.inner.loader.unneeded().notify_one();
         self.learn_ahead();
     }
 
@@ -151,7 +158,7 @@ impl Registry {
                 for config in &mine {
                     attempts.extend(self.attempts(config, &component, began).await);
                 }
-                self.commit(attempts).await;
+                self.commit(attempts, Unity::Each).await;
                 self.learn_ahead();
             }
         }
@@ -166,30 +173,39 @@ impl Registry {
     /// If it cannot be written down. Nothing has changed then.
     pub async fn settings_changed(&self, change: SettingsChange) -> Result<(), LoadFailure> {
         let SettingsChange { put, registered, removed } = change;
+        // One that the file names from now on is the file's.
+        let registered: Vec<_> =
+            registered.into_iter().filter(|config| !put.iter().any(|named| named.id == config.id)).collect();
         let named: BTreeSet<AgentId> = put.iter().map(|config| config.id.clone()).collect();
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
-        for id in &removed {
-            tracing::info!(agent = %id, "agent removed");
-        }
-        let put_entries = move |current: &Snapshot, retired: &BTreeMap<AgentId, Record>| {
+        let amendment = move |current: &Snapshot, retired: &BTreeMap<AgentId, Record>| {
             let place = |config: &Arc<AgentConfig>| match current.agent(config.id.as_str()) {
+                // It was removed or named meanwhile: these settings are not its own any more.
+                entry if !named.contains(&config.id) && !entry.is_some_and(|entry| entry.is_registered()) => {
+                    None
+                }
                 Some(entry) => {
                     let mut entry = AgentEntry { config: config.clone(), ..(**entry).clone() };
                     if entry.record.registered.is_some() && named.contains(&config.id) {
                         // The file names it from now on.
                         entry.record = Arc::new(Record { registered: None, ..(*entry.record).clone() });
                     }
-                    entry
+                    Some(entry)
                 }
                 None => {
                     let record = retired.get(config.id.as_str()).cloned().unwrap_or_default();
-                    AgentEntry::loading(config.clone(), Arc::new(record))
+                    Some(AgentEntry::loading(config.clone(), Arc::new(record)))
                 }
             };
-            entries.iter().map(place).collect()
+            let of_the_file =
+                |id: &AgentId| current.agent(id.as_str()).is_some_and(|entry| !entry.is_registered());
+            let removed = removed.into_iter().filter(of_the_file).collect();
+            Amendment { put: entries.iter().filter_map(place).collect(), removed }
         };
-        self.amend(put_entries, removed).await?;
+        for id in self.amend(amendment).await? {
+            tracing::info!(agent = %id, "agent removed");
+        }
         self.load(put).await;
         Ok(())
     }
@@ -202,7 +218,10 @@ impl Registry {
         let began = Instant::now();
         let entry = self.entry(id)?;
         let record = &entry.record;
-        let (digest, wants) = match (&record.pending, record.blocked.first()) {
+        // Of several that were taken back, the one that came again last.
+        let last = entry.last_load.as_ref().and_then(|report| report.digest);
+        let blocked = last.and_then(|digest| record.blocked(&digest)).or(record.blocked.first());
+        let (digest, wants) = match (&record.pending, blocked) {
             (Some(pending), _) => (pending.digest, pending.wants.clone()),
             (None, Some(blocked)) => (blocked.digest, Vec::new()),
             (None, None) => return Err(ChangeError::NothingWaits(id.clone())),
@@ -263,7 +282,7 @@ impl Registry {
 
     /// Commits one attempt of an operator's.
     async fn settle(&self, id: &AgentId, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
-        match self.commit(vec![attempt]).await.pop() {
+        match self.commit(vec![attempt], Unity::Each).await.pop() {
             Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
                 self.learn_ahead();
                 self.entry(id)
@@ -280,13 +299,14 @@ impl Registry {
             version.trial.ended_well();
             return;
         }
-        if version.trial.ended_badly() {
+        if version.trial.ended_badly() && self.inner.reload.load().rollback {
             let (calls, faults) = version.trial.counts();
             let code = failure.map_or("", Failure::code);
             let reason = format!("{faults} of its first {calls} calls failed, the last one with {code}");
             let failed = FailedTrial { agent: version.id.clone(), digest: version.digest, reason };
             if self.inner.failing.try_send(failed).is_err() {
-                tracing::error!(agent = %version.id, "too many versions fail at once: this one is not taken back");
+                version.trial.was_not_heard();
+                tracing::error!(agent = %version.id, "too many versions fail at once: this one is taken back at its next fault");
             }
         }
     }
@@ -406,11 +426,28 @@ pub(super) fn take_back_what_fails(registry: &Registry, mut failed: mpsc::Receiv
     tokio::spawn(async move {
         while let Some(FailedTrial { agent, digest, reason }) = failed.recv().await {
             let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
-            let registry = Registry { inner };
-            let Ok(entry) = registry.entry(&agent) else { continue };
-            if let Err(error) = registry.go_back(&entry, digest, &reason).await {
-                tracing::error!(%agent, %digest, reason, %error, "a version that fails cannot be taken back");
-            }
+            Registry { inner }.take_back(&agent, digest, &reason).await;
         }
     });
+}
+
+impl Registry {
+    /// Takes `digest` back, if it serves still.
+    async fn take_back(&self, agent: &AgentId, digest: Digest, reason: &str) {
+        loop {
+            let Ok(entry) = self.entry(agent) else { return };
+            if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
+                return;
+            }
+            match self.go_back(&entry, digest, reason).await {
+                Ok(_) => return,
+                // Other settings, most likely: they change nothing about the code.
+                Err(ChangeError::Overtaken(_)) => {}
+                Err(error) => {
+                    tracing::error!(%agent, %digest, reason, %error, "a version that fails cannot be taken back");
+                    return;
+                }
+            }
+        }
+    }
 }

@@ -101,6 +101,12 @@ impl AgentEntry {
         self
     }
 
+    /// The same agent after what was to happen to it could not.
+    pub(super) fn failed(self, at: SystemTime, failure: LoadFailure) -> Self {
+        let (took, digest, failing_since) = Default::default();
+        self.loaded(LoadReport { at, took, digest, failure: Some(failure), failing_since })
+    }
+
     /// The same agent with this version serving.
     pub(super) fn serving(mut self, version: Arc<AgentVersion>, record: Record) -> Self {
         self.card = version.card.clone();

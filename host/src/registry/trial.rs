@@ -1,6 +1,6 @@
 //! How a version does: its first calls decide whether it is taken back. Pure but for its counters.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::config::ReloadConfig;
 
@@ -9,6 +9,8 @@ use crate::config::ReloadConfig;
 pub(super) struct Trial {
     calls: AtomicU32,
     faults: AtomicU32,
+    /// Whether it was said that it failed.
+    failed: AtomicBool,
     /// `None` for a version that is not on trial.
     bound: Option<Bound>,
 }
@@ -41,12 +43,18 @@ impl Trial {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a call that ended through the code's own fault. True once: when that was the fault
-    /// with which the version failed its trial.
+    /// Counts a call that ended through the code's own fault. True once: when the version has failed
+    /// its trial by that.
     pub(super) fn ended_badly(&self) -> bool {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let faults = self.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        self.bound.is_some_and(|bound| calls <= bound.calls && faults == bound.faults)
+        self.bound.is_some_and(|bound| calls <= bound.calls && faults >= bound.faults)
+            && !self.failed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nobody could be told that it failed: its next fault says so again.
+    pub(super) fn was_not_heard(&self) {
+        self.failed.store(false, Ordering::Relaxed);
     }
 
     /// Whether fewer of its calls failed than a new version's may.
@@ -81,6 +89,14 @@ mod tests {
         trial.ended_well();
         let verdicts = [trial.ended_badly(), trial.ended_badly(), trial.ended_badly()];
         assert_eq!(verdicts, [false, true, false]);
+    }
+
+    #[test]
+    fn a_failure_that_nobody_heard_of_is_said_again() {
+        let trial = Trial::under(Bound::new(&config(4, 0.5)));
+        assert_eq!([trial.ended_badly(), trial.ended_badly()], [false, true]);
+        trial.was_not_heard();
+        assert_eq!([trial.ended_badly(), trial.ended_badly()], [true, false]);
     }
 
     #[test]
