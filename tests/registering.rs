@@ -401,11 +401,9 @@ fn those_who_register_at_the_same_moment_do_not_mix() {
     let fleet = Fleet::new(FILE);
     let server = fleet.serve();
     let components: Vec<_> = (0..4).map(plain).collect();
+    let post = |component: &Vec<u8>| register(&server, &json!({ "id": "guest" }), component).status;
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let one = |component: &Vec<u8>| register(&server, &json!({ "id": "guest" }), component).status;
-        let one = &one;
-        let threads: Vec<_> =
-            components.iter().map(|component| scope.spawn(move || one(component))).collect();
+        let threads: Vec<_> = components.iter().map(|component| scope.spawn(|| post(component))).collect();
         threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
     });
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
@@ -414,8 +412,7 @@ fn those_who_register_at_the_same_moment_do_not_mix() {
     // Nobody sees half of it.
     let put = |component: &Vec<u8>| replace(&server, "guest", &json!({}), component).status;
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            components.iter().map(|component| scope.spawn(move || put(component))).collect();
+        let threads: Vec<_> = components.iter().map(|component| scope.spawn(|| put(component))).collect();
         threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
     });
     assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
