@@ -65,7 +65,7 @@ fn an_agent_is_registered_replaced_and_removed_and_kept_through_crashes() {
     assert_eq!(server.agent("named")["registered"], false);
     assert_eq!(server.call("guest", "x").expect(200)["agent_generation"], 1);
     let routed = server.post("/orchestrator/route", &json!({ "task": "I come to visit" })).expect(200);
-    assert_eq!(routed["agent"]["agent_id"], "guest", "the router knows it: {routed}");
+    assert!(routed.to_string().contains("\"agent_id\":\"guest\""), "the router knows it: {routed}");
     drop(server);
     let server = fleet.serve();
     let again = server.agent("guest");
@@ -160,7 +160,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     // Components.
     invalid(server.post("/api/agents", &named), &["`component`", "multipart"]);
     let by = |component: Value| server.post("/api/agents", &json!({ "id": "guest", "component": component }));
-    invalid(by(json!("nobody")), &[]);
+    invalid(by(json!("nobody")), &["no agent `nobody`"]);
     invalid(by(json!("../../etc/passwd")), &["`component`"]);
     invalid(by(json!(5)), &["`component`"]);
     invalid(by(json!("a".repeat(64))), &["no component with the digest"]);

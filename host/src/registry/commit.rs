@@ -354,7 +354,9 @@ impl Draft<'_> {
                     Some(old) if old.digest == candidate.digest => old.trial.clone(),
                     _ => Arc::new(Trial::under(self.bound(&entry, &cause))),
                 };
-                let version = Arc::new(AgentVersion { generation, trial, ..version });
+                // As the record has it, so that it is the same after a restart.
+                let loaded_at = self.now;
+                let version = Arc::new(AgentVersion { generation, trial, loaded_at, ..version });
                 let resumed = cause == Cause::Resumed;
                 let entry = entry.serving(version, record);
                 let entry = if resumed { entry } else { entry.loaded(report(None)) };

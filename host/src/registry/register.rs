@@ -202,9 +202,12 @@ impl Registry {
                 Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
                 other => other.map_err(failed),
             },
-            Component::Of(id) => match &self.entry(&id)?.version {
-                Some(version) => Ok(version.prepared.clone()),
-                None => Err(RegisterError::Invalid(format!(
+            Component::Of(id) => match self.entry(&id).map(|entry| entry.version.clone()) {
+                Ok(Some(version)) => Ok(version.prepared.clone()),
+                Err(_) => Err(RegisterError::Invalid(format!(
+                    "`component` names neither a digest nor an agent: there is no agent `{id}`"
+                ))),
+                Ok(None) => Err(RegisterError::Invalid(format!(
                     "no version of `{id}` serves, whose component to share"
                 ))),
             },
