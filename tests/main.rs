@@ -18,6 +18,7 @@ mod clients;
 mod command_line;
 mod compiling;
 mod connections;
+mod crash;
 mod dev;
 mod documents;
 mod failures;
