@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::loading::{refused, unsaid};
 use crate::support::fleet::{digest, plain, variant};
+use crate::support::random::Random;
 use crate::support::{Connection, Fleet, Request, Server, guests, poll_until};
 
 const ONE: &str = "[agents.a]\ncomponent = \"plugins/a.wasm\"\n";
@@ -300,6 +301,39 @@ fn what_was_served_is_served_again_after_a_crash_whatever_became_of_the_file() {
     let server = fleet.serve();
     let page = server.agent("a");
     assert_eq!((&page["generation"], &page["digest"]), (&json!(3), &json!(third)), "{page}");
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_what_was_served_and_generations_that_grow() {
+    let fleet = Fleet::new(ONE);
+    let mut random = Random::new(7);
+    fleet.plugin("a", &plain(0));
+    let mut known: BTreeMap<u64, String> = BTreeMap::new();
+    let mut look = |server: &Server| {
+        let page = server.agent("a");
+        let Some(generation) = page["generation"].as_u64() else { return };
+        let digest = page["digest"].as_str().expect("a digest").to_owned();
+        let last = known.last_key_value().map_or(0, |(last, _)| *last);
+        assert!(generation >= last, "generation {generation} comes after {last}");
+        let said = known.entry(generation).or_insert_with(|| digest.clone());
+        assert_eq!(*said, digest, "generation {generation} is one version");
+    };
+    let mut saved = String::new();
+    for round in 0..8 {
+        let server = fleet.start().at_once().serve();
+        for number in 1..=4 {
+            saved = fleet.plugin("a", &plain(round * 4 + number));
+            for _ in 0..random.below(12) {
+                look(&server);
+            }
+        }
+        drop(server);
+    }
+    let server = fleet.serve();
+    server.wait_for_digest("a", &saved);
+    look(&server);
+    assert_eq!(server.call("a", "x").expect(200)["agent_digest"], saved);
+    assert!(!server.log().contains("\"ERROR\""), "{}", server.log());
 }
 
 #[test]

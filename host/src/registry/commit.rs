@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
-use super::load::LoadFailure;
+use super::load::{LoadFailure, granted};
 use super::record::{Candidate, Cause, Record, Ruling};
 use super::snapshot::{AgentEntry, LoadReport, Snapshot};
 use super::trial::{Bound, Trial};
@@ -320,6 +320,14 @@ impl Draft<'_> {
                 return self.refuse(entry, registered.is_some(), report(Some(failure.clone())), failure);
             }
         };
+        let mut approved = entry.record.approved.clone();
+        if let Cause::Approved(capabilities) = &cause {
+            approved.extend(capabilities.iter().cloned());
+        }
+        if config.fingerprint(&granted(&config, &approved)) != version.settings {
+            // Something was approved since the version was made: it would serve without.
+            return Outcome::Stale;
+        }
         let candidate = candidate(&version);
         let keep = self.config.keep_versions as usize;
         let adopt = |mut entry: AgentEntry, record: &mut Record| {

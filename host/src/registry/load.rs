@@ -14,7 +14,7 @@ use super::agent::{AgentVersion, Card, ContextSchema};
 use super::stable;
 use super::store::{Store, StoreError};
 use crate::capabilities::AgentRights;
-use crate::config::{AgentConfig, Overlay};
+use crate::config::{AgentConfig, Grants, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
 use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, Origin, SelfTestError};
 
@@ -142,6 +142,16 @@ impl Described {
         let context_schema = said.context_schema.as_ref().and_then(ContextSchema::new).map(Arc::new);
         Self { said, plain, context_schema }
     }
+}
+
+/// What an agent may use: its settings' word, and what an operator approved beside it.
+pub(super) fn granted(config: &AgentConfig, approved: &BTreeSet<String>) -> Grants {
+    let mut grants = config.grants.clone();
+    for capability in approved {
+        // The file's own word, `false` too, goes before an approval.
+        grants.0.entry(capability.clone()).or_insert(true);
+    }
+    grants
 }
 
 /// Loads components; remembers those that are in use.
@@ -303,11 +313,7 @@ impl Loader {
         } else {
             Arc::new(Card::new(&described.said, &config.overlay))
         };
-        let mut grants = config.grants.clone();
-        for capability in approved {
-            // The file's own word, `false` too, goes before an approval.
-            grants.0.entry(capability.clone()).or_insert(true);
-        }
+        let grants = granted(config, approved);
         let capabilities =
             component.capabilities().iter().map(|name| (*name, grants.0.get(*name) == Some(&true))).collect();
         let settings = config.fingerprint(&grants);

@@ -121,18 +121,36 @@ impl Registry {
             });
         }
         drop(sender);
-        let mut batch = Vec::new();
+        let (mut batch, mut again) = (Vec::new(), BTreeSet::new());
         while receiver.recv_many(&mut batch, PUBLISH_BATCH.div_ceil(GROUP) * GROUP).await > 0 {
             let began = Instant::now();
             let (attempts, done): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-            self.commit(attempts.into_iter().flatten().collect(), Unity::Each).await;
+            let left = self.commit_each(attempts.into_iter().flatten().collect()).await;
+            again.extend(left.into_iter().map(|config| config.component.clone()));
             drop(done);
             // The next batch gathers for as long as this one took: a fleet of any size spends
             // at most half of its time on snapshots.
             tokio::time::sleep(began.elapsed()).await;
         }
+        for path in again {
+            self.file_changed(&path).await;
+        }
         self.inner.loader.unneeded().notify_one();
         self.learn_ahead();
+    }
+
+    /// Commits attempts; returns the settings of agents of which an attempt was overtaken by an
+    /// operator's word, so that another has to be made. Other settings bring their own.
+    async fn commit_each(&self, attempts: Vec<Attempt>) -> Vec<Arc<AgentConfig>> {
+        let mut configs: Vec<_> = attempts.iter().map(|attempt| attempt.config.clone()).collect();
+        let outcomes = self.commit(attempts, Unity::Each).await;
+        let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
+        configs.retain(|config| {
+            let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(&entry.config, config);
+            stale.next().unwrap_or_default() && self.entry(&config.id).is_ok_and(stands)
+        });
+        configs.dedup_by(|one, other| one.id == other.id);
+        configs
     }
 
     /// Loads every agent that there is.
@@ -154,11 +172,14 @@ impl Registry {
             let mine: Vec<_> = configs.into_iter().filter(|config| config.component == path).collect();
             if !mine.is_empty() {
                 let component = self.inner.loader.file(path).await;
-                let mut attempts = Vec::new();
-                for config in &mine {
-                    attempts.extend(self.attempts(config, &component, began).await);
+                let mut left = mine;
+                while !left.is_empty() {
+                    let mut attempts = Vec::new();
+                    for config in &left {
+                        attempts.extend(self.attempts(config, &component, began).await);
+                    }
+                    left = self.commit_each(attempts).await;
                 }
-                self.commit(attempts, Unity::Each).await;
                 self.learn_ahead();
             }
         }

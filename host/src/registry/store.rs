@@ -9,12 +9,18 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
 use super::record::Record;
 use crate::domain::{AgentId, Digest};
+
+/// How long a host that was killed may take to let go of its folder: a compiler that it was just
+/// starting has what it had until that runs.
+const LETS_GO: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why the registry's own files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +83,16 @@ impl Store {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&components).map_err(io(&components))?;
         let lock_path = data_dir.join("lock");
         let lock = File::create(&lock_path).map_err(io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(data_dir.display().to_string())),
-            Err(TryLockError::Error(reason)) => return Err(io(&lock_path)(reason)),
+        let until = Instant::now() + LETS_GO;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::InUse(data_dir.display().to_string()));
+                }
+                Err(TryLockError::Error(reason)) => return Err(io(&lock_path)(reason)),
+            }
         }
         let path = data_dir.join("registry.db");
         let database = open_database(&path)
