@@ -79,7 +79,7 @@ fn the_compiler_is_confined_and_ends_with_its_host() {
         (limit(&limits, "Max open files") == ["16", "16"]).then_some((child, limits))
     });
     assert_eq!(limit(&limits, "Max data size"), ["2147483648", "2147483648"]);
-    assert_eq!(limit(&limits, "Max cpu time"), ["60", "60"]);
+    assert_eq!(limit(&limits, "Max cpu time"), ["60", "61"]);
     assert_eq!(limit(&limits, "Max core file size"), ["0", "0"]);
     assert_eq!(fs::read(child.join("environ")).expect("its environment"), b"");
     assert_eq!(fs::read_link(child.join("cwd")).expect("its folder"), Path::new("/"));

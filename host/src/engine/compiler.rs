@@ -68,14 +68,15 @@ fn confine(order: &Order) -> Result<(), Refusal> {
     let refused = |error: rustix::io::Errno| Refusal::Broken(format!("cannot bound the compiler: {error}"));
     outlive_nobody(order)?;
     // Data and not address space: what is only reserved costs nothing.
-    for (resource, limit) in [
-        (Resource::Data, order.memory),
-        (Resource::Fsize, order.memory),
-        (Resource::Cpu, order.seconds),
-        (Resource::Core, 0),
-        (Resource::Nofile, 16),
+    for (resource, limit, most) in [
+        (Resource::Data, order.memory, order.memory),
+        (Resource::Fsize, order.memory, order.memory),
+        // The first says that it was the time; the second ends it without a word.
+        (Resource::Cpu, order.seconds, order.seconds.saturating_add(1)),
+        (Resource::Core, 0, 0),
+        (Resource::Nofile, 16, 16),
     ] {
-        lower(resource, limit).map_err(refused)?;
+        lower(resource, limit, most).map_err(refused)?;
     }
     rustix::process::nice(NICE).map_err(refused)?;
     Ok(())
@@ -99,9 +100,11 @@ fn outlive_nobody(order: &Order) -> Result<(), Refusal> {
     }
 }
 
-/// Sets a limit that cannot be raised again; a lower one that is there already stays.
-fn lower(resource: Resource, limit: u64) -> rustix::io::Result<()> {
-    let known = rustix::process::getrlimit(resource).maximum;
-    let limit = Some(known.map_or(limit, |known| known.min(limit)));
-    rustix::process::setrlimit(resource, Rlimit { current: limit, maximum: limit })
+/// Sets a limit, and how far it could be raised again; lower ones that are there already stay.
+fn lower(resource: Resource, limit: u64, most: u64) -> rustix::io::Result<()> {
+    let known = rustix::process::getrlimit(resource);
+    let least = |known: Option<u64>, wanted: u64| Some(known.map_or(wanted, |known| known.min(wanted)));
+    let maximum = least(known.maximum, most);
+    let current = least(known.current, least(maximum, limit).unwrap_or(limit));
+    rustix::process::setrlimit(resource, Rlimit { current, maximum })
 }
