@@ -16,7 +16,9 @@ impl Agent for Greeter {
 
     fn handle(task: Task) -> Result<Reply, Failure> {
         let Some(name) = whom(&task.query) else {
-            return Err(Failure::invalid_input("say whom to greet, as in \"Greet Ada\""));
+            return Err(Failure::invalid_input(
+                "say whom to greet, as in \"Greet Ada\"",
+            ));
         };
         log::info!("greeting {name}");
         Ok(Reply::text(format!("Hello, {name}!")).with_data(json!({ "name": name })))
