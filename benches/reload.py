@@ -115,8 +115,8 @@ def main():
         settings = lambda number: (options.settings + "\n" + "".join(
             f'[agents.{agent}]\ncomponent = "{file}"\nconfig = {{ number = "{number}" }}\n' for agent in agents
         )).encode()
-        config.write_bytes(settings(-1))
-        file.write_bytes(variant(base, -1))
+        config.write_bytes(settings("first"))
+        file.write_bytes(variant(base, "first"))
         log = open(options.log, "wb") if options.log else open(os.devnull, "wb")
         with log, Host(config, folder / "data", log) as host:
             return run(host, base, file, config, settings)
@@ -163,8 +163,8 @@ def run(host, base, file, config, settings):
 
     # The first calls warm the host up, and the first changes fill what is kept of earlier versions.
     time.sleep(0.5)
-    for number in range(-9, -1):
-        change(number)
+    for number in range(min(8, options.changes // 5)):
+        change(f"warm-up {number}")
     phase.value = MEASURING
     began, work = time.perf_counter(), host.processor_time()
     times, back = [], []

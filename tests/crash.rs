@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use stockade::domain::Digest;
@@ -394,4 +394,26 @@ fn killed_while_a_thousand_are_made_it_has_all_or_none() {
             }
         }
     }
+}
+
+#[test]
+fn compiled_code_that_was_half_written_goes_and_what_others_write_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("agents.toml");
+    fs::write(&config, guests::settings("[agents.echo]\ncomponent = \"<echo>\"\n")).expect("agents.toml");
+    let data = folder.path().join("data");
+    let start = || Start::file(&config, &data).serve();
+    drop(start());
+    let cache =
+        fs::read_dir(data.join("cache")).expect("the cache").flatten().next().expect("an engine's folder");
+    let half = |name: &str, age: Duration| {
+        let file = fs::File::create(cache.path().join(name)).expect("a file");
+        file.set_modified(SystemTime::now() - age).expect("its time");
+    };
+    half(".writing-before", Duration::from_secs(100 * 60));
+    half(".writing-now", Duration::ZERO);
+    start().call("echo", "hello").expect(200);
+    let left: Vec<String> =
+        names(&cache.path()).into_iter().filter(|name| !name.ends_with(".cwasm")).collect();
+    assert_eq!(left, [".writing-now"]);
 }

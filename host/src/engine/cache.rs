@@ -12,6 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::Digest as _;
 use wasmtime::component::Component;
@@ -22,6 +23,11 @@ use super::component::{LoadError, Loaded};
 use super::lines::Lines;
 use super::output::Output;
 use crate::domain::Digest;
+
+/// What the name of a file that is being written begins with.
+const WRITING: &str = ".writing-";
+/// Others may share the folder and be writing; nobody writes for so long.
+const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
 
 /// The folder of one engine's compiled code.
 pub(super) struct Cache {
@@ -56,7 +62,21 @@ impl Cache {
                     .map_err(|error| fault(error.to_string()))?;
             }
         }
-        Ok(Self { folder })
+        let cache = Self { folder };
+        cache.clear_leftovers();
+        Ok(cache)
+    }
+
+    /// Removes what a crash left half-written. It would never be loaded, and never go.
+    fn clear_leftovers(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(WRITING)) {
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            if written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_BEHIND)) {
+                // What cannot be removed costs room, nothing else.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The compiled form of the component with this digest, if a sound one is here.
@@ -124,11 +144,12 @@ impl Cache {
     }
 
     fn try_store(&self, digest: &Digest, compiled: &mut Output) -> std::io::Result<PathBuf> {
-        let mut lines = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let writing = || tempfile::Builder::new().prefix(WRITING).tempfile_in(&self.folder);
+        let mut lines = writing()?;
         if std::io::copy(&mut compiled.lines()?, &mut lines)? > 0 {
             lines.persist(self.lines_path(digest))?;
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = writing()?;
         let checksum = copy(&mut compiled.code()?, &mut file)?;
         let path = self.folder.join(format!("{digest}.{checksum}.cwasm"));
         file.persist(&path)?;
