@@ -258,7 +258,6 @@ impl World {
     }
 
     /// Registers, replaces or removes an agent: its id, the answer, and what it serves if that is done.
-    #[expect(clippy::type_complexity, reason = "used once")]
     fn register(&mut self, server: &Server) -> Option<(String, JoinHandle<Option<u16>>, Option<String>)> {
         let number = self.number();
         let component = variant(number);
