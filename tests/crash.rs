@@ -74,6 +74,15 @@ fn version(answer: &Value) -> Version {
     (generation, answer["agent_digest"].as_str().expect("a digest").to_owned())
 }
 
+/// A change that somebody asked for.
+struct Asked {
+    id: String,
+    /// Its status, if an answer came.
+    answer: JoinHandle<Option<u16>>,
+    /// The digest that serves when it is done; `None` for no agent.
+    wanted: Option<String>,
+}
+
 /// The agents of agents.toml: two of one file.
 const OF_THE_FILE: [&str; 2] = ["one", "two"];
 
@@ -222,19 +231,19 @@ impl World {
                 self.file = Some(digest(&component));
             }
             5 => {
-                let half = self.random.below(component.len() - 100) + 50;
+                let half = self.random.below(component.len() / 2) + 50;
                 fs::write(self.path("agent.wasm"), &component[..half]).expect("half of it");
                 self.file = None;
             }
             6 => self.settings(number),
             _ => {}
         }
-        let request = self.register(&server);
+        let asked = self.register(&server);
         let moment = self.moment();
         kill(server, moment);
-        if let Some((id, request, wanted)) = request {
+        if let Some(Asked { id, answer, wanted }) = asked {
             let may = self.registered.get_mut(&id).expect("it is known");
-            match request.join().expect("the client ends") {
+            match answer.join().expect("the client ends") {
                 Some(200 | 201) => *may = [wanted].into(),
                 Some(status) => panic!("{id}: status {status}"),
                 None => {
@@ -257,8 +266,8 @@ impl World {
         }
     }
 
-    /// Registers, replaces or removes an agent: its id, the answer, and what it serves if that is done.
-    fn register(&mut self, server: &Server) -> Option<(String, JoinHandle<Option<u16>>, Option<String>)> {
+    /// Registers, replaces or removes an agent, or does not.
+    fn register(&mut self, server: &Server) -> Option<Asked> {
         let number = self.number();
         let component = variant(number);
         let there = self.registered.iter().filter(|(_, may)| !may.contains(&None));
@@ -284,7 +293,7 @@ impl World {
             }
             _ => return None,
         };
-        Some((id, send(server, request), wanted))
+        Some(Asked { id, answer: send(server, request), wanted })
     }
 }
 
