@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use super::compiler::{Order, Refusal};
 use super::component::LoadError;
 use super::output::scratch;
+use super::settings::Effort;
 use crate::config::EngineConfig;
 
 /// The subcommand that the child runs as.
@@ -40,6 +41,7 @@ pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig)
     let output = compiled.try_clone().map_err(|error| failed("no file for its output", error))?;
     let order = Order {
         bytes: bytes.len(),
+        effort: Effort::of(bytes.len(), config),
         memory: config.compile_memory,
         seconds: config.compile_time.as_secs().max(1),
         parent: std::process::id(),

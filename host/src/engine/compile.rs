@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::component::{LinkedComponent, LoadError, Loaded, inspect};
 use super::lines::Lines;
 use super::output::{self, Output, Unwritten, scratch};
+use super::settings::{self, Effort};
 use super::{Engine, Origin, cache, child};
 use crate::domain::Digest;
 
@@ -45,7 +46,9 @@ impl Engine {
     /// A component that comes back is compiled again; one that runs keeps what it has mapped.
     pub fn forget<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) {
         if let Some(cache) = &self.cache {
-            cache.forget(digests);
+            let both = |digest: &'d Digest| [Effort::Full, Effort::Quick].map(|effort| effort.key(digest));
+            let keys: Vec<Digest> = digests.into_iter().flat_map(both).collect();
+            cache.forget(&keys);
         }
     }
 
@@ -71,7 +74,10 @@ impl Engine {
         recognise(bytes)?;
         let digest = Digest::of(bytes);
         let known = match &self.cache {
-            Some(cache) => cache.load(&self.wasmtime, &digest)?,
+            Some(cache) => {
+                let effort = Effort::of(bytes.len(), &self.config);
+                cache.load(&self.wasmtime, &effort.key(&digest))?
+            }
             None => None,
         };
         Ok((digest, known))
@@ -89,14 +95,21 @@ impl Engine {
             None => {
                 self.blocking(move |engine| {
                     let file = scratch().map_err(broken)?;
-                    output::write(&engine.wasmtime, &bytes, &file).map_err(refusal)?;
+                    let written = match Effort::of(bytes.len(), &engine.config) {
+                        Effort::Full => output::write(&engine.wasmtime, &bytes, &file),
+                        quick => wasmtime::Engine::new(&settings::compiling(quick))
+                            .and_then(|compiler| output::write(&compiler, &bytes, &file)),
+                    };
+                    written.map_err(refusal)?;
                     Ok(file)
                 })
                 .await?
             }
             Some(program) => child::compile(program, &bytes, &self.config).await?,
         };
-        let loaded = self.blocking(move |engine| engine.take_in(&digest, compiled)).await?;
+        let loaded = self
+            .blocking(move |engine| engine.take_in(&Effort::of(size, &engine.config).key(&digest), compiled))
+            .await?;
         let ms = began.elapsed().as_millis() as u64;
         tracing::info!(%digest, bytes = size, ms, "compiled a component");
         Ok(loaded)

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::output::{self, Unwritten};
-use super::settings;
+use super::settings::{self, Effort};
 
 /// How much lower than the host's the child's priority is: a spinning guest gets thrice its
 /// share of a processor, and no more.
@@ -21,6 +21,8 @@ const NICE: i32 = 5;
 pub(super) struct Order {
     /// The component's size.
     pub(super) bytes: usize,
+    /// How much compiling it is worth.
+    pub(super) effort: Effort,
     /// The memory that it may use.
     pub(super) memory: u64,
     /// The processor time that it may use.
@@ -55,7 +57,7 @@ pub fn compile_here(order: &str, mut input: impl Read, to: impl Write) -> Result
     if bytes.len() != order.bytes {
         return Err(Refusal::Broken("the component did not come whole: the host may have ended".to_owned()));
     }
-    let engine = wasmtime::Engine::new(&settings::compiling())
+    let engine = wasmtime::Engine::new(&settings::compiling(order.effort))
         .map_err(|error| broken("cannot set up the compiler", &error))?;
     output::write(&engine, &bytes, to).map_err(|error| {
         let text = format!("{error:#}");

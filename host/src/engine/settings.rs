@@ -1,8 +1,13 @@
 //! wasmtime's settings, from ours. The figures behind them are in `benches/README.md`.
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use serde::{Deserialize, Serialize};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+    WasmBacktraceDetails,
+};
 
 use crate::config::EngineConfig;
+use crate::domain::Digest;
 
 /// What stays mapped in a slot between two calls, in bytes. More is zeroed in vain, less
 /// faults pages in again.
@@ -13,15 +18,44 @@ const STACK_KEEP_RESIDENT: usize = 64 * 1024;
 /// The engine's settings: components, fuel, and a pool in which every component that the
 /// limits allow fits `max_instances` times.
 pub(super) fn running(config: &EngineConfig) -> Config {
-    let mut wasmtime = compiling();
+    let mut wasmtime = compiling(Effort::Full);
     wasmtime.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
     wasmtime
 }
 
+/// How much compiling is worth. Code of either kind runs in the same engine, on the same fuel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Effort {
+    /// With optimisation.
+    Full,
+    /// Half of that time, without.
+    Quick,
+}
+
+impl Effort {
+    /// What a component of `size` bytes is worth.
+    pub(super) fn of(size: usize, config: &EngineConfig) -> Self {
+        if size as u64 > config.optimise_up_to { Self::Quick } else { Self::Full }
+    }
+
+    /// What the cache calls a component's code of this kind: hosts of both kinds can share it.
+    pub(super) fn key(self, digest: &Digest) -> Digest {
+        match self {
+            Self::Full => *digest,
+            Self::Quick => Digest::of(format!("quick {digest}").as_bytes()),
+        }
+    }
+}
+
 /// What compiled code depends on: the same wherever it is compiled. The pool is no part of it,
 /// and costs a process that only compiles its start.
-pub(super) fn compiling() -> Config {
+pub(super) fn compiling(effort: Effort) -> Config {
     let mut wasmtime = Config::new();
+    if effort == Effort::Quick {
+        wasmtime.cranelift_opt_level(OptLevel::None);
+        wasmtime.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
     wasmtime.wasm_component_model(true);
     wasmtime.consume_fuel(true);
     wasmtime.memory_init_cow(true);
