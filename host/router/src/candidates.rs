@@ -338,6 +338,12 @@ impl Candidates {
         like
     }
 
+    /// How small the fleet is, 1 for none and 0 for all there could be: the fewer agents, the more of what
+    /// people ask is the business of none.
+    pub(crate) fn smallness(&self) -> f32 {
+        BACKGROUND / (BACKGROUND + self.len() as f32)
+    }
+
     /// How many agents there are to choose from.
     pub fn len(&self) -> usize {
         match &self.members {

@@ -1,11 +1,11 @@
 //! From scores to a confidence that means something.
 //!
-//! Logistic regression over what does not depend on how many agents there are: how well the best candidate
-//! fits, how far it leads, how much of the task it accounts for, and how much text it has to fit with. The
-//! coefficients were fitted on public routing tasks, those without a right answer weighing as much as the
-//! others, and then scaled, for agents without and with examples each, so that fleets of five to thousands
-//! agree with the share of right answers at one threshold (Platt, Probabilistic Outputs for Support Vector
-//! Machines, 1999).
+//! Logistic regression over how well the best candidate fits, how far it leads, how many of the task's words it
+//! knows, how much text it has to fit with, and how small the fleet is. What examples taught tells agents from
+//! each other: in a fleet of four it says little of whether any of them fits, so that words known count beside
+//! it and a small fleet needs more of both. The coefficients were fitted on public routing tasks, in whole fleets
+//! and in random ones of three to twenty agents, where most tasks have no right answer (Platt, Probabilistic
+//! Outputs for Support Vector Machines, 1999).
 
 use crate::query::Query;
 use crate::score::{Scored, Scores};
@@ -23,13 +23,13 @@ const GUESSED: f32 = 0.6;
 const CLOSE: f32 = 0.05;
 
 /// The confidence of each of the best candidates, 0..=1, never rising.
-pub(crate) fn of(query: &Query<'_>, scores: &Scores<'_>) -> Vec<f64> {
+pub(crate) fn of(query: &Query<'_>, scores: &Scores<'_>, smallness: f32) -> Vec<f64> {
     let [best, rest @ ..] = scores.best.as_slice() else { return Vec::new() };
-    let mut log_odds = log_odds_of(best, 0, query, scores);
+    let mut log_odds = log_odds_of(best, 0, query, scores, smallness);
     if let Some(next) = rest.first() {
         let share = 0.5 * (1.0 - (best.score - next.score) / CLOSE).max(0.0);
         if share > 0.0 {
-            log_odds += share * (log_odds_of(next, 1, query, scores) - log_odds);
+            log_odds += share * (log_odds_of(next, 1, query, scores, smallness) - log_odds);
         }
     }
     let mut first = logistic(log_odds);
@@ -41,7 +41,7 @@ pub(crate) fn of(query: &Query<'_>, scores: &Scores<'_>) -> Vec<f64> {
 }
 
 /// The log odds that the best candidate is right, were it the one at `place`.
-fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_>) -> f32 {
+fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_>, smallness: f32) -> f32 {
     let top = scores.best.first().map_or(0.0, |scored| scored.score);
     let lead_over = |place: usize| {
         let score = scores.best.get(place).map_or(0.0, |scored| scored.score);
@@ -55,23 +55,27 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_
     let texts = scores.texts[place];
     match own.margin {
         None => {
-            -3.059 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
+            -3.029 + 0.822 * own.lexical + 0.088 * own.bayes - 0.320 * lead
                 + 0.761 * relative
                 + 0.337 * coverage
                 + 0.530 * words
                 + 0.543 * second_lead
                 - 0.300 * texts
+                - 0.250 * smallness
         }
         Some(margin) => {
             let others = scores.best.iter().filter(|other| other.agent != own.agent);
             let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
-            -2.200 + 0.326 * own.lexical + 0.016 * own.bayes + 0.294 * lead - 0.340 * relative
-                + 2.029 * coverage
-                + 0.645 * words
-                + 1.245 * margin
-                + 0.536 * margin_lead
-                + 0.294 * second_lead
-                - 0.352 * texts
+            let known = scores.known[place] as f32;
+            -0.056 + 0.247 * own.lexical + 0.434 * lead - 0.408 * relative
+                + 1.000 * known.min(2.0)
+                + 0.992 * known.ln_1p()
+                - 0.938 * words
+                + 1.504 * margin
+                + 0.768 * margin_lead
+                + 0.082 * second_lead
+                - 0.450 * texts
+                - 1.259 * smallness
         }
     }
 }

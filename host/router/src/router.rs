@@ -124,7 +124,7 @@ impl Router {
     }
 
     fn decision(&self, query: &Query<'_>, scores: &Scores<'_>, candidates: &Candidates) -> Decision {
-        let confidences = confidence::of(query, scores);
+        let confidences = confidence::of(query, scores, candidates.smallness());
         let ranked: Vec<Choice> = scores
             .best
             .iter()

@@ -89,6 +89,8 @@ pub(crate) struct Scores<'a> {
     pub(crate) length: f32,
     /// Share of the content words' worth that the best candidate and the next one hold, 0..=1.
     pub(crate) coverage: [f32; 2],
+    /// How many of the content words they hold.
+    pub(crate) known: [usize; 2],
     /// How much text they have: `ln(1 + documents)`.
     pub(crate) texts: [f32; 2],
     /// Whether the only content word that the best candidate holds is a corrected one.
@@ -177,7 +179,7 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
     sort(&mut best, candidates, keep);
     let best = agents_of(&best, candidates, keep);
     let all: f32 = content.iter().map(|worth| worth.idf).sum();
-    let (mut coverage, mut texts, mut guessed) = ([0.0; 2], [0.0; 2], false);
+    let (mut coverage, mut known, mut texts, mut guessed) = ([0.0; 2], [0; 2], [0.0; 2], false);
     for (place, scored) in best.iter().take(2).enumerate() {
         let (mut held, mut words, mut corrected) = (0.0, 0, 0);
         let held_by = |worth: &&Worth<'_>| strength_of(worth.postings, scored.card).is_some();
@@ -187,11 +189,12 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
             corrected += usize::from(query.corrected.contains(&worth.key));
         }
         coverage[place] = held / all.max(1e-6);
+        known[place] = words;
         let documents = candidates.index.profile(scored.card).map_or(0, |profile| profile.documents().len());
         texts[place] = (1.0 + documents as f32).ln();
         guessed |= place == 0 && words == 1 && corrected == 1;
     }
-    Scores { best, worths, length, coverage, texts, guessed }
+    Scores { best, worths, length, coverage, known, texts, guessed }
 }
 
 /// What each card adds up to, candidate or not.

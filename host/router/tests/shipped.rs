@@ -3,125 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use stockade_router::{Agent, Router, Settings, Verdict};
+use std::path::Path;
 
-fn agent(
-    id: &str,
-    name: &str,
-    description: &str,
-    category: &str,
-    triggers: &str,
-    examples: &[&str],
-) -> Agent {
-    Agent {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        description: description.to_owned(),
-        triggers: triggers.split(", ").map(str::to_owned).collect(),
-        category: category.to_owned(),
-        examples: examples.iter().map(|&example| example.to_owned()).collect(),
-    }
+use stockade_router::{Agent, Router, Settings, Verdict, evaluate};
+
+/// The agents, word for word as the host lists them.
+fn fleet() -> Vec<Agent> {
+    evaluate::agents(include_str!("shipped.jsonl")).expect("agents")
 }
 
-fn fleet() -> Vec<Agent> {
-    vec![
-        agent(
-            "vps-monitor",
-            "VPS Monitor Agent",
-            "Monitors the server that this host runs on: CPU usage, memory and swap, disk space, load average, \
-             network traffic, uptime, and the processes that use the most CPU or memory.",
-            "infrastructure",
-            "server, vps, cpu, processor, memory, ram, swap, disk, disk space, storage, load average, server load, \
-             network traffic, bandwidth, uptime, reboot, process, processes, server health, system status, \
-             monitoring, resource usage, hostname, kernel",
-            &[
-                "Check CPU usage on the server",
-                "Show me server health metrics",
-                "Check server health",
-                "How much memory is free?",
-                "How much RAM is the machine using right now?",
-                "Is the disk getting full?",
-                "What is the load average?",
-                "How busy is the VPS?",
-                "Top 5 processes by memory",
-                "How much network traffic has the server seen?",
-                "How long has the server been up?",
-                "When was the last reboot?",
-            ],
-        ),
-        agent(
-            "calculator",
-            "Calculator",
-            "Calculates arithmetic expressions, percentages, roots, powers and other functions, converts units of \
-             length, weight, volume, temperature, speed, time and data, and converts numbers between decimal, hex, \
-             binary and octal.",
-            "utility",
-            "calculate, calculator, compute, math, arithmetic, plus, minus, times, multiply, multiplied by, \
-             divided by, divide, percent, percentage, square root, to the power of, factorial, logarithm, convert, \
-             unit conversion, miles, kilometers, km, pounds, kilograms, ounces, celsius, fahrenheit, gallons, \
-             liters, inches, feet, hex, hexadecimal, binary, octal, tip",
-            &[
-                "Calculate 12 * (3 + 4)",
-                "What is 17 times 23?",
-                "What is the square root of 144?",
-                "What is 15% of 80?",
-                "How much is 20% off 59.90?",
-                "12 is what percent of 80?",
-                "Add 19% to 250",
-                "2 to the power of 10",
-                "How many ounces are in 2 pounds?",
-                "Convert 72 fahrenheit to celsius",
-                "100 km/h in mph",
-                "What is 1 divided by 7?",
-            ],
-        ),
-        agent(
-            "calendar",
-            "Calendar",
-            "Answers questions about dates: days between two dates, the weekday of a date, the date so many days, \
-             weeks or months from another, days until a date, ISO week numbers, leap years, ages, and Unix timestamps.",
-            "utility",
-            "date, dates, calendar, days between, how many days, days until, days since, weeks between, what day, \
-             day of the week, weekday, what date, days from, days after, days before, weeks from, months from, \
-             week number, iso week, leap year, unix timestamp, unix time, epoch, today, tomorrow, yesterday, \
-             how old, day of the year, christmas",
-            &[
-                "What day is it today?",
-                "What date is 90 days from 2025-03-01?",
-                "What is the date three weeks from tomorrow?",
-                "How many days until Christmas?",
-                "Which ISO week is 2024-12-30 in?",
-                "Is 2028 a leap year?",
-                "How old is someone born on 12 May 1990?",
-                "Convert unix timestamp 1700000000 to a date",
-                "When is next Friday?",
-            ],
-        ),
-        agent(
-            "text-tools",
-            "Text Tools",
-            "Works on text: counts words and characters, changes case, makes slugs, encodes and decodes base64, URLs, \
-             hex and HTML, hashes with SHA-256 and others, sorts and deduplicates lines, extracts email addresses, \
-             links and numbers, and validates or formats JSON.",
-            "utility",
-            "count words, word count, count characters, how many words, uppercase, lowercase, title case, snake case, \
-             camel case, kebab case, slugify, slug, base64, encode, decode, url encode, html escape, rot13, hash, \
-             sha256, sha-256, sha512, md5, checksum, sort lines, deduplicate, remove duplicates, reverse text, \
-             extract emails, email addresses, extract links, extract urls, validate json, pretty print json, \
-             format json, minify json, word frequency, trim whitespace, text, string",
-            &[
-                "Convert this title to a URL slug: Ten Ways to Cook an Egg",
-                "Uppercase: please be quiet",
-                "Decode base64 aGVsbG8gd29ybGQ=",
-                "What is the SHA-256 hash of \"hello\"?",
-                "MD5 checksum of password123",
-                "How many characters are in \"hello world\"?",
-                "Remove duplicate lines:\na\nb\na",
-                "Extract the email addresses from: write to ada@example.com or bob@example.org",
-                "Is this valid JSON: {\"a\": 1}",
-            ],
-        ),
-    ]
+/// The tasks that an agent is tested on and has an answer to.
+fn cases(agent: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{agent}/cases.toml"));
+    let file: toml::Table = std::fs::read_to_string(file).expect("its cases").parse().expect("TOML");
+    let cases = file["case"].as_array().expect("cases").iter();
+    let answered = cases.filter(|case| case.get("fails").is_none());
+    answered.map(|case| case["task"].as_str().expect("a task").to_owned()).collect()
 }
 
 /// The fleet with its examples, and without.
@@ -159,6 +56,42 @@ fn what_fits_routes() {
             let best = &decision.ranked[0];
             assert_eq!(decision.verdict, Verdict::Routed, "{which}: {task}: {decision:?}");
             assert_eq!(best.agent, expected, "{which}: {task}: {decision:?}");
+        }
+    }
+}
+
+/// What an author gives as an example is his agent's, and what an agent is tested on reaches it.
+#[test]
+fn their_own_tasks_reach_them() {
+    let router = Router::build(Settings::default(), fleet());
+    let (mut lost, mut all) = (Vec::new(), 0);
+    for agent in fleet() {
+        let own = agent.examples.iter().cloned().map(|task| (task, "example"));
+        for (task, kind) in own.chain(cases(&agent.id).into_iter().map(|task| (task, "case"))) {
+            let decision = router.decide(&task, &router.all());
+            let right = decision.ranked.first().is_some_and(|best| best.agent == agent.id);
+            let routed = right && decision.verdict == Verdict::Routed;
+            assert!(routed || kind == "case", "{task}: {decision:?}");
+            all += 1;
+            if !routed {
+                lost.push(task);
+            }
+        }
+    }
+    // Cases without a word, such as "-2^2", say nothing that a router could go by.
+    assert!(lost.len() * 20 <= all, "{} of {all}: {lost:?}", lost.len());
+}
+
+/// The README's quick start promises this.
+#[test]
+fn what_is_nobodys_business_is_far_from_a_match() {
+    for (which, router) in routers() {
+        for task in ["How do I braise leeks", "Who won the match last night?", "Write me a poem about autumn"]
+        {
+            let decision = router.decide(task, &router.all());
+            let confidence = decision.ranked.first().map_or(0.0, |best| best.confidence);
+            assert_eq!(decision.verdict, Verdict::NoMatch, "{which}: {task}: {decision:?}");
+            assert!(confidence < 0.3, "{which}: {task}: {decision:?}");
         }
     }
 }
