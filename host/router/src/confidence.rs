@@ -67,15 +67,15 @@ fn log_odds_of(own: &Scored, place: usize, query: &Query<'_>, scores: &Scores<'_
             let others = scores.best.iter().filter(|other| other.agent != own.agent);
             let margin_lead = margin - others.filter_map(|other| other.margin).fold(-1.0, f32::max);
             let known = scores.known[place] as f32;
-            -0.056 + 0.247 * own.lexical + 0.434 * lead - 0.408 * relative
-                + 1.000 * known.min(2.0)
-                + 0.992 * known.ln_1p()
-                - 0.938 * words
-                + 1.504 * margin
-                + 0.768 * margin_lead
-                + 0.082 * second_lead
+            -0.275 + 0.222 * own.lexical + 0.446 * lead - 0.497 * relative
+                + 0.882 * known.min(2.0)
+                + 0.459 * known.ln_1p()
+                - 0.404 * words
+                + 1.490 * margin
+                + 0.725 * margin_lead
+                + 0.112 * second_lead
                 - 0.450 * texts
-                - 1.259 * smallness
+                - smallness * (2.199 - 2.242 * coverage)
         }
     }
 }

@@ -83,7 +83,8 @@ pub(crate) fn correct<'a>(word: &str, candidates: &'a Candidates) -> Option<&'a 
     best.map(|(_, text)| text)
 }
 
-/// Whether one letter inserted, left out, changed, or swapped with its neighbour makes `a` of `b`.
+/// Whether one letter inserted, left out, changed, or swapped with its neighbour makes `a` of `b`. Another first
+/// letter makes another word ("night" and "right", "leeks" and "weeks"): people seldom mistype that one.
 fn one_edit(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return one_letter(a.as_bytes(), b.as_bytes());
@@ -102,7 +103,7 @@ fn one_letter<T: PartialEq>(a: &[T], b: &[T]) -> bool {
                 && short[same] == long[same + 1]
                 && short[same + 1] == long[same]
                 && short[same + 2..] == long[same + 2..];
-            swapped || short[same + 1..] == long[same + 1..]
+            swapped || same > 0 && short[same + 1..] == long[same + 1..]
         }
         1 => short[same..] == long[same + 1..],
         _ => false,
@@ -130,5 +131,10 @@ mod tests {
         }
         assert!(!one_edit("weather", "weather"));
         assert!(!one_edit("weather", "whether"), "that is two");
+        assert!(
+            !one_edit("weather", "leather")
+                && one_edit("weather", "ewather")
+                && one_edit("weather", "eather")
+        );
     }
 }
