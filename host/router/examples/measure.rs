@@ -1,5 +1,6 @@
-//! Measures the router on real tasks, for those who tune it: one line for each row of the table in the
-//! crate's README.
+//! Measures the router on real tasks, for those who tune it: one line for each row of the tables in the
+//! crate's README. `small` stands for the table of small fleets, `large` for ten thousand agents; with `MISTAKES` set,
+//! the first prints what went wrong.
 //!
 //! `cargo run --release -p stockade-router --example measure -- FOLDER [ROW...]`, where FOLDER holds one folder a
 //! set with `agents_desc.jsonl`, `agents_train.jsonl`, `queries_train.jsonl` and `queries_dev.jsonl`.
