@@ -1,5 +1,6 @@
 // The agent: what it says about itself, and how it answers a task.
 
+#define _GNU_SOURCE // asprintf
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +50,11 @@ bool exports_agent_handle(exports_agent_task_t *task, exports_agent_reply_t *rep
         size_t length = strlen(BEGINNINGS[i]);
         if (task->query.len <= length || strncasecmp(query, BEGINNINGS[i], length) != 0) continue;
         int rest = (int)(task->query.len - length);
-        size_t room = (size_t)rest + sizeof "greeting ";
-        char *text = malloc(room);
-        snprintf(text, room, "greeting %.*s", rest, query + length);
+        char *text;
+        if (asprintf(&text, "greeting %.*s", rest, query + length) < 0) abort();
         info(text);
-        snprintf(text, room, "Hello, %.*s!", rest, query + length);
+        free(text);
+        if (asprintf(&text, "Hello, %.*s!", rest, query + length) < 0) abort();
         guest_string_dup(&reply->response, text);
         free(text);
         answered = true;
