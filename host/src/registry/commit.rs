@@ -461,7 +461,7 @@ impl Shown {
                 }
             }
             (Outcome::Same, Some(version)) => {
-                tracing::info!(%agent, version = %version.card.version, generation = version.generation, digest = %version.digest, ms, "agent serves as before");
+                tracing::debug!(%agent, version = %version.card.version, generation = version.generation, digest = %version.digest, ms, "agent serves as before");
             }
             (Outcome::Waits(wants), _) => {
                 let digest = self.digest.map(|digest| digest.to_string());

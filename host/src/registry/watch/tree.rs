@@ -18,8 +18,10 @@ const MAX_FOLDERS: usize = 4096;
 const BUILT: &[&str] = &["target", "node_modules", "__pycache__", "venv", "site-packages"];
 
 /// Ends of names that are built, or that editors write beside a file while they save it.
-const NO_SOURCE: &[&str] =
-    &[".wasm", ".cwasm", ".pyc", "~", ".swp", ".swo", ".swx", ".tmp", ".bak", ".orig", ".part", ".log", ".pid", "___"];
+const NO_SOURCE: &[&str] = &[
+    ".wasm", ".cwasm", ".pyc", "~", ".swp", ".swo", ".swx", ".tmp", ".bak", ".orig", ".part", ".log", ".pid",
+    "___",
+];
 
 /// Whether something of this name in a source tree is source, or may hold some.
 pub(super) fn counts(name: &OsStr) -> bool {
