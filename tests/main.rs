@@ -9,6 +9,7 @@
 mod support;
 
 mod agents_page;
+mod attack;
 mod auth;
 mod authoring;
 mod batch;

@@ -21,7 +21,7 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
     find(BUILT.get_or_init(|| build("plugins")), name)
 }
 
-/// A guest's component: `echo`, `fragile`, `health` or `hostile`.
+/// A guest's component: `echo`, `fragile`, `health`, `hostile` or `storied`.
 pub(crate) fn guest(name: &str) -> PathBuf {
     static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
     find(BUILT.get_or_init(|| build("tests/guests")), &format!("guest_{name}"))
@@ -45,12 +45,55 @@ pub(crate) fn text(name: &str) -> PathBuf {
     let read = |path: &str| fs::read_to_string(texts.join(path)).expect("a guest's text");
     let framed = |core: &str| read("frame.wat").replace(";; CORE", &read(&format!("cores/{core}.wat")));
     let source = match name {
-        "core-module" | "no-agent" | "wrong-agent" => read(&format!("{name}.wat")),
+        "core-module" | "no-agent" | "wrong-agent" | "lying-export" => read(&format!("{name}.wat")),
         "unknown-import" => framed("plain").replace(";; IMPORTS", &read("unknown-import.wat")),
+        "transcode" => framed("transcode")
+            .replace(";; IMPORTS", &read("stranger.wat"))
+            .replace("(instantiate $agent)", "(instantiate $agent (with \"stranger\" (instance $stranger)))"),
+        "trap-cpp-name" => framed("trap-under-a-name").replace("NAME", &cpp_name(12)),
+        "trap-rust-name" => framed("trap-under-a-name").replace("NAME", &rust_name(1 << 20)),
+        "trap-limit-name" => {
+            let limits = "fuel allocated for hostcalls has been exhausted: store handle limit exceeded";
+            framed("trap-under-a-name").replace("NAME", limits)
+        }
+        "describe-traps-cpp-name" => {
+            framed("trap-under-a-name").replace("NAME", &cpp_name(12)).replace(";; DESCRIBE", "(call $named)")
+        }
         core => framed(core),
     };
     let bytes = wat::parse_str(source).unwrap_or_else(|error| panic!("{name}: {error}"));
     file(&format!("{name}.wasm"), &bytes)
+}
+
+/// The guest `storied`, told what its `describe` does and says.
+pub(crate) fn storied(told: &serde_json::Value) -> Vec<u8> {
+    let mut bytes = fs::read(guest("storied")).expect("a component");
+    let mark = b"what-is-told:";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).expect("its mark") + mark.len();
+    let told = told.to_string();
+    let room = bytes[at..].iter().take_while(|byte| **byte == b' ').count();
+    assert!(told.len() <= room, "only {room} bytes can be told");
+    bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+    bytes
+}
+
+/// A name that is short as it is written, and eight times longer with each of its levels once it is
+/// unfolded.
+fn cpp_name(levels: u32) -> String {
+    // `S_`, `S0_`, ... are what came before: the number in base 36, from the second on.
+    let before = |number: u32| match number {
+        0 => "S_".to_owned(),
+        number => {
+            format!("S{}_", char::from_digit(number - 1, 36).expect("fewer than 36 levels")).to_uppercase()
+        }
+    };
+    let level = |number| format!("S_I{}E", before(number).repeat(8));
+    format!("_Z1f4pairIiiE{}", (1..=levels).map(level).collect::<String>())
+}
+
+/// A name of so many bytes, in as many parts as it can have.
+fn rust_name(bytes: usize) -> String {
+    format!("_ZN{}17h0123456789abcdefE", "1a".repeat(bytes / 2))
 }
 
 /// A file with these bytes, complete or not there at all.
@@ -71,7 +114,7 @@ pub(crate) fn settings(template: &str) -> String {
     while let Some(start) = text.find('<') {
         let end = start + text[start..].find('>').expect("a component's name ends with `>`");
         let path = match &text[start + 1..end] {
-            name @ ("echo" | "health" | "hostile") => guest(name),
+            name @ ("echo" | "health" | "hostile" | "storied") => guest(name),
             name @ ("vps_monitor" | "calculator" | "calendar" | "text_tools") => plugin(name),
             name => self::text(name),
         };

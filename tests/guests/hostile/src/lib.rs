@@ -5,6 +5,7 @@
 //! Every behaviour must be bounded by the host, not by itself, unless its argument says so.
 
 mod ambient;
+mod attack;
 mod compute;
 mod flood;
 mod memory;
@@ -73,6 +74,24 @@ const BEHAVIOURS: &[(&str, &str, Behaviour)] = &[
     ("handles", "COUNT", flood::handles),
     ("host-calls", "COUNT", flood::host_calls),
     ("poll-many", "COUNT", flood::poll_many),
+    ("poll-copies", "COUNT", attack::poll_copies),
+    ("poll-timers", "COUNT", attack::poll_timers),
+    ("timers", "", attack::timers),
+    ("block", "", attack::block),
+    ("resolve", "BYTES", attack::resolve),
+    ("write", "BYTES", attack::write),
+    ("write-lines", "LINES", attack::write_lines),
+    ("write-zeroes", "BYTES", attack::write_zeroes),
+    ("flush", "", attack::flush),
+    ("splice", "", attack::splice),
+    ("random-numbers", "", attack::random_numbers),
+    ("random-bytes", "BYTES", attack::random_bytes),
+    ("clocks", "", attack::clocks),
+    ("start-up", "", attack::start_up),
+    ("make-sockets", "", attack::make_sockets),
+    ("log-messages", "BYTES", attack::log_messages),
+    ("nested-data", "DEPTH", attack::nested_data),
+    ("refused-then-traps", "", attack::refused_then_traps),
 ];
 
 struct Hostile;

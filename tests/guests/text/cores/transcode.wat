@@ -1,0 +1,80 @@
+;; Two components in one: the agent passes a string to `stranger.wat` beside it, over and over, and the host
+;; turns it from one encoding into another each time. The query's first letter says which:
+;;   a  UTF-8 to UTF-8          d  UTF-16 to UTF-8
+;;   b  UTF-8 to UTF-16         e  UTF-16 to Latin-1 or UTF-16
+;;   c  UTF-8 to either         f  either to UTF-8
+;; The digits after it say how often (none: without end), those after a space how many code units
+;; (none: 8 MiB). What the string is made of does not matter: it is zeroes, which each encoding has.
+(import "stranger" (instance $stranger
+  (export "take-utf8" (func (param "text" string)))
+  (export "take-utf16" (func (param "text" string)))
+  (export "take-either" (func (param "text" string)))))
+(alias export $stranger "take-utf8" (func $take-utf8))
+(alias export $stranger "take-utf16" (func $take-utf16))
+(alias export $stranger "take-either" (func $take-either))
+(core module $memory-module
+  (memory (export "memory") 260))
+(core instance $memory-instance (instantiate $memory-module))
+(alias core export $memory-instance "memory" (core memory $shared))
+(core func $a (canon lower (func $take-utf8) (memory $shared) string-encoding=utf8))
+(core func $b (canon lower (func $take-utf16) (memory $shared) string-encoding=utf8))
+(core func $c (canon lower (func $take-either) (memory $shared) string-encoding=utf8))
+(core func $d (canon lower (func $take-utf8) (memory $shared) string-encoding=utf16))
+(core func $e (canon lower (func $take-either) (memory $shared) string-encoding=utf16))
+(core func $f (canon lower (func $take-utf8) (memory $shared) string-encoding=latin1+utf16))
+(core module $module
+  (import "host" "memory" (memory 260))
+  (export "memory" (memory 0))
+  (import "host" "a" (func $a (param i32 i32)))
+  (import "host" "b" (func $b (param i32 i32)))
+  (import "host" "c" (func $c (param i32 i32)))
+  (import "host" "d" (func $d (param i32 i32)))
+  (import "host" "e" (func $e (param i32 i32)))
+  (import "host" "f" (func $f (param i32 i32)))
+  (table funcref (elem $a $b $c $d $e $f))
+  (type $take (func (param i32 i32)))
+  (data (i32.const 1024) "(text)")
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (local $block i32)
+    (local.set $block (global.get $free))
+    (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8)))
+    (local.get $block))
+  (func (export "describe") (result i32)
+    (i32.store (i32.const 512) (i32.const 1024))
+    (i32.store (i32.const 516) (i32.const 6))
+    (i32.store (i32.const 528) (i32.const 1024))
+    (i32.store (i32.const 532) (i32.const 6))
+    (i32.const 512))
+  ;; The number that begins at $at, and where it ends.
+  (func $number (param $at i32) (param $end i32) (result i32 i32)
+    (local $number i32)
+    (block $done
+      (loop $more
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (br_if $done (i32.lt_u (i32.load8_u (local.get $at)) (i32.const 48)))
+        (local.set $number (i32.add (i32.mul (local.get $number) (i32.const 10))
+          (i32.sub (i32.load8_u (local.get $at)) (i32.const 48))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $more)))
+    (local.get $number) (local.get $at))
+  (func (export "handle") (param $query i32) (param $length i32) (param i32 i32 i32 i32 i32 i64) (result i32)
+    (local $end i32) (local $kind i32) (local $times i32) (local $units i32) (local $at i32)
+    (local.set $end (i32.add (local.get $query) (local.get $length)))
+    (local.set $kind (i32.sub (i32.load8_u (local.get $query)) (i32.const 97)))
+    (call $number (i32.add (local.get $query) (i32.const 1)) (local.get $end))
+    (local.set $at) (local.set $times)
+    (call $number (i32.add (local.get $at) (i32.const 1)) (local.get $end))
+    (local.set $at) (local.set $units)
+    (if (i32.eqz (local.get $units)) (then (local.set $units (i32.const 8388608))))
+    (loop $more
+      (call_indirect (type $take) (i32.const 65536) (local.get $units) (local.get $kind))
+      (local.set $times (i32.sub (local.get $times) (i32.const 1)))
+      (br_if $more (local.get $times)))
+    (i32.store (i32.const 620) (i32.const 1024))
+    (i32.store (i32.const 624) (i32.const 6))
+    (i32.const 616)))
+(core instance $core (instantiate $module (with "host" (instance
+  (export "memory" (memory $shared))
+  (export "a" (func $a)) (export "b" (func $b)) (export "c" (func $c))
+  (export "d" (func $d)) (export "e" (func $e)) (export "f" (func $f))))))

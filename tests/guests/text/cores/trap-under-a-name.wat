@@ -1,0 +1,22 @@
+;; `handle` traps in a function whose name is a stranger's word: NAME, to be replaced.
+(core module $module
+    (memory (export "memory") 2)
+    (data (i32.const 1024) "(text)")
+    (global $free (mut i32) (i32.const 4096))
+    (func $named (@name "NAME") unreachable)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $block i32)
+      (local.set $block (global.get $free))
+      (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get 3)) (i32.const 7)) (i32.const -8)))
+      (local.get $block))
+    (func (export "describe") (result i32)
+      ;; DESCRIBE
+      (i32.store (i32.const 512) (i32.const 1024))
+      (i32.store (i32.const 516) (i32.const 6))
+      (i32.store (i32.const 528) (i32.const 1024))
+      (i32.store (i32.const 532) (i32.const 6))
+      (i32.const 512))
+    (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i64) (result i32)
+      (call $named)
+      (i32.const 616)))
+(core instance $core (instantiate $module))
