@@ -30,6 +30,7 @@ mod live_settings;
 mod loading;
 mod metrics;
 mod noise;
+mod proxies;
 mod queues;
 mod quick_start;
 mod registering;

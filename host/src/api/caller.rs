@@ -53,7 +53,7 @@ impl FromRequestParts<Api> for Caller {
             .map_err(|_| ApiError::Unauthorized)?;
         // A blank header is no key.
         if key.is_none_or(|key| key.as_bytes().trim_ascii().is_empty()) {
-            origins::guard_anonymous(parts, &api.server.load().allowed_origins)?;
+            origins::guard_anonymous(parts, &api.server.load())?;
         }
         request.note_caller(Arc::clone(&principal));
         Ok(Self { principal, request })

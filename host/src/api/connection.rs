@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::activity::{Activity, Busy, Patience};
+use super::client::Peer;
 use super::{Api, unparsed};
 
 /// The largest head of a request, in bytes.
@@ -56,6 +57,7 @@ pub(super) async fn serve(
     mut notices: watch::Receiver<Notice>,
 ) {
     let activity = Arc::new(Activity::new());
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
     let stream = Arc::new(Mutex::new(stream));
     let io = TokioIo::new(Watched {
         stream: Arc::clone(&stream),
@@ -67,7 +69,10 @@ pub(super) async fn serve(
     });
     let service = service_fn({
         let activity = Arc::clone(&activity);
-        move |request: http::Request<Incoming>| {
+        move |mut request: http::Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             let busy = Busy::enter(&activity);
             let counted = api.shutdown.enter();
             let response = router.clone().call(request);

@@ -3,6 +3,7 @@
 //! Owns the [`Request`] that handlers note things on while they answer. It never sees keys or
 //! bodies, and does not know what any path means.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
 
+use super::client::{Peer, client_address};
 use super::error::ApiError;
 use super::{Api, answer, origins, says_success};
 use crate::domain::{AgentId, Principal, RequestId};
@@ -28,6 +30,8 @@ pub(super) struct Request {
     pub(super) id: RequestId,
     /// When it came in.
     pub(super) started: Instant,
+    /// Whose it is, as far as addresses tell; `None` where no network is between.
+    client: Option<IpAddr>,
     method: Method,
     uri: Uri,
     noted: Mutex<Noted>,
@@ -77,6 +81,7 @@ impl Drop for Request {
         let request_id = self.id.as_str();
         let method = self.method.as_str();
         let path = self.uri.path();
+        let client = self.client.map(tracing::field::display);
         let ms = answer::millis(self.started.elapsed());
         let key = noted.principal.as_ref().map(|principal| &*principal.key_id);
         let agent = noted.agent.as_deref();
@@ -85,6 +90,7 @@ impl Drop for Request {
                 request_id,
                 method,
                 path,
+                client,
                 ms,
                 key,
                 agent,
@@ -94,9 +100,11 @@ impl Drop for Request {
         };
         let (code, detail) = (noted.code, noted.detail.as_deref());
         if status == 500 {
-            tracing::error!(request_id, method, path, status, ms, key, agent, code, detail, "request");
+            tracing::error!(
+                request_id, method, path, client, status, ms, key, agent, code, detail, "request"
+            );
         } else {
-            tracing::info!(request_id, method, path, status, ms, key, agent, code, detail, "request");
+            tracing::info!(request_id, method, path, client, status, ms, key, agent, code, detail, "request");
         }
     }
 }
@@ -110,6 +118,7 @@ pub(super) async fn front(
     let this = Arc::new(Request {
         id: request_id(request.headers(), &api),
         started: Instant::now(),
+        client: client_of(&request, &api),
         method: request.method().clone(),
         uri: request.uri().clone(),
         noted: Mutex::default(),
@@ -144,6 +153,11 @@ pub(super) async fn not_found() -> ApiError {
 /// Answers where the path does not take the method; axum adds `Allow`.
 pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
+}
+
+fn client_of<B>(request: &http::Request<B>, api: &Api) -> Option<IpAddr> {
+    let Peer(peer) = *request.extensions().get()?;
+    Some(client_address(peer, request.headers(), &api.server.load().trusted_proxies))
 }
 
 fn request_id(headers: &HeaderMap, api: &Api) -> RequestId {

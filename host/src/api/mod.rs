@@ -15,6 +15,7 @@ mod batch;
 mod body;
 mod call;
 mod caller;
+mod client;
 mod connection;
 mod error;
 mod execute;

@@ -11,7 +11,9 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use super::client::{self, Peer};
 use super::error::ApiError;
+use crate::config::ServerConfig;
 
 /// What a page may read besides the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, link, retry-after");
@@ -50,19 +52,35 @@ pub(super) fn sign(allowed: &[String], origin: Option<&HeaderValue>, headers: &m
     }
 }
 
-/// Refuses what a page on another site could make a browser send to a host that asks for no key:
-/// requests from an origin that is not allowed, and those for a name that was made to resolve to
-/// this machine (DNS rebinding).
-pub(super) fn guard_anonymous(parts: &Parts, allowed: &[String]) -> Result<(), ApiError> {
-    let host = host_of(parts);
-    if !host.is_none_or(is_local_name) {
+/// Lets in without a key only what a program on this machine sent by itself. Refused is what came from
+/// another machine, what somebody handed on (a proxy lets the world in under its own address), what a
+/// page on another site made a browser send, and what was sent to a name that was made to resolve to this
+/// machine (DNS rebinding).
+pub(super) fn guard_anonymous(parts: &Parts, server: &ServerConfig) -> Result<(), ApiError> {
+    let peer = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.to_canonical());
+    let Some(peer) = peer.filter(IpAddr::is_loopback) else {
         return Err(ApiError::Forbidden(
-            "without a key, this host answers only as localhost or by its IP address: send a key",
+            "without a key, this host answers programs on its own machine only: send a key",
+        ));
+    };
+    if client::is_handed_on(peer, &parts.headers, &server.trusted_proxies) {
+        return Err(ApiError::Forbidden(
+            "without a key, this host answers nothing that a proxy handed on: send a key",
         ));
     }
-    let foreign = parts.headers.get(header::ORIGIN).is_some_and(|origin| {
-        !is_allowed(allowed, origin) && !host.is_some_and(|host| is_same(origin, host))
-    });
+    let mut hosts = hosts_of(parts).peekable();
+    let host = hosts.peek().copied();
+    if host.is_none() || !hosts.all(is_local_name) {
+        return Err(ApiError::Forbidden(
+            "without a key, this host answers only as localhost or by a loopback address: send a key",
+        ));
+    }
+    let allowed = &server.allowed_origins;
+    let foreign = parts
+        .headers
+        .get_all(header::ORIGIN)
+        .iter()
+        .any(|origin| !is_allowed(allowed, origin) && !host.is_some_and(|host| is_same(origin, host)));
     if foreign {
         return Err(ApiError::Forbidden(
             "without a key, pages of other origins may not call: add theirs to `allowed_origins` in [server], or send a key",
@@ -75,13 +93,13 @@ fn is_allowed(allowed: &[String], origin: &HeaderValue) -> bool {
     allowed.iter().any(|own| own == "*" || own.as_bytes() == origin.as_bytes())
 }
 
-/// The host and port that the request was sent to; `None` where an old client does not say.
-fn host_of(parts: &Parts) -> Option<&str> {
-    if let Some(authority) = parts.uri.authority() {
-        return Some(authority.as_str());
-    }
+/// The host and port that the request was sent to, as often as it says so; none where an old client
+/// does not say.
+fn hosts_of(parts: &Parts) -> impl Iterator<Item = &str> {
+    let of_target = parts.uri.authority().map(http::uri::Authority::as_str).into_iter();
     // A host that is not text is no name of ours.
-    parts.headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"))
+    let of_headers = parts.headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    of_target.chain(of_headers)
 }
 
 fn is_local_name(host: &str) -> bool {
@@ -91,7 +109,8 @@ fn is_local_name(host: &str) -> bool {
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     let lower = name.to_ascii_lowercase();
-    lower == "localhost" || lower.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    lower == "localhost" || lower.ends_with(".localhost") || name.parse().is_ok_and(is_loopback)
 }
 
 fn is_same(origin: &HeaderValue, host: &str) -> bool {
@@ -106,13 +125,41 @@ fn is_same(origin: &HeaderValue, host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn guard(host: &str, origin: Option<&str>, allowed: &[String]) -> bool {
-        let mut request = http::Request::builder().uri("/x").header("host", host);
-        if let Some(origin) = origin {
-            request = request.header("origin", origin);
+    fn guard_from(peer: Option<&str>, headers: &[(&str, &str)], allowed: &[String]) -> bool {
+        let mut request = http::Request::builder().uri("/x");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).expect("a request").into_parts();
-        guard_anonymous(&parts, allowed).is_ok()
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        if let Some(peer) = peer {
+            parts.extensions.insert(Peer(peer.parse().expect("an address")));
+        }
+        let mut server = crate::config::Config::defaults(std::path::Path::new("/")).server;
+        server.allowed_origins = allowed.to_vec();
+        guard_anonymous(&parts, &server).is_ok()
+    }
+
+    fn guard(host: &str, origin: Option<&str>, allowed: &[String]) -> bool {
+        let origin = origin.map(|origin| ("origin", origin));
+        let headers: Vec<_> = [("host", host)].into_iter().chain(origin).collect();
+        guard_from(Some("127.0.0.1"), &headers, allowed)
+    }
+
+    #[test]
+    fn without_a_key_only_this_machine_is_answered() {
+        let host = ("host", "localhost");
+        for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(guard_from(Some(peer), &[host], &[]), "{peer}");
+        }
+        for peer in [Some("192.168.1.1"), Some("::ffff:10.0.0.1"), Some("2001:db8::1"), None] {
+            assert!(!guard_from(peer, &[host], &[]), "{peer:?}");
+        }
+        let local = |headers: &[(&str, &str)]| guard_from(Some("127.0.0.1"), headers, &[]);
+        assert!(!local(&[host, ("x-forwarded-for", "127.0.0.1")]));
+        assert!(!local(&[host, ("via", "1.1 proxy")]));
+        assert!(!local(&[]), "a host that is not named");
+        assert!(!local(&[host, ("host", "evil.example")]));
+        assert!(!local(&[host, ("origin", "http://localhost"), ("origin", "http://evil.example")]));
     }
 
     #[test]
@@ -125,13 +172,22 @@ mod tests {
             "127.0.0.1:8001",
             "[::1]:8001",
             "[::1]",
-            "10.0.0.7",
+            "127.8.8.8",
+            "[::ffff:127.0.0.1]",
         ] {
             assert!(guard(host, None, &[]), "{host}");
         }
-        for host in
-            ["evil.example", "evil.example:8001", "localhost.evil.example", "127.0.0.1.nip.io", "", "["]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:8001",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "",
+            "[",
+            "10.0.0.7",
+            "203.0.113.5",
+            "0.0.0.0",
+        ] {
             assert!(!guard(host, None, &[]), "{host}");
         }
     }

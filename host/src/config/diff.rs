@@ -60,7 +60,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     let Config { server, auth, engine, scheduler, router, reload, default_limits: _, agents, base_dir: _ } =
         old;
     let changed = differing!(ServerConfig, server, new.server;
-        listen, data_dir, allowed_origins, max_connections, header_timeout, body_timeout, idle_timeout,
+        listen, data_dir, allowed_origins, trusted_proxies, max_connections, header_timeout, body_timeout, idle_timeout,
         max_body, max_json_depth, max_batch, grace_period, log_format, log_level);
     diff.settings("server", server::KEYS, changed);
     let changed = differing!(AuthConfig, auth, new.auth; anonymous, keys);

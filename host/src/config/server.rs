@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::key::{HOUR, Key, Kind, count, other, size, time};
+use super::proxies::{self, TrustedProxies};
 use super::quantity::{GIB, KIB, MIB};
 use super::report::Report;
 use super::section::Section;
@@ -19,6 +20,8 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// `allowed_origins`: for browsers; `*` allows any. Default none.
     pub allowed_origins: Vec<String>,
+    /// `trusted_proxies`: whose word on the client's address counts. Default none.
+    pub trusted_proxies: TrustedProxies,
     /// `max_connections`: open at once. Default 1,024.
     pub max_connections: u32,
     /// `header_timeout`: to send a request's head. Default 10 s.
@@ -68,6 +71,12 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default_in_words("`[]`"),
     Key::new(
+        "trusted_proxies",
+        other("an address, a network, or a list of them"),
+        "proxies in front: the client's address is taken from what they say (`X-Forwarded-For`, `Forwarded`)",
+    )
+    .default_in_words("`[]`"),
+    Key::new(
         "max_connections",
         count(1, 1_000_000, 1_024),
         "connections open at once; more wait to be accepted",
@@ -108,6 +117,10 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>, base_dir:
         allowed_origins: section
             .get("allowed_origins")
             .and_then(|entry| origins(report, &entry))
+            .unwrap_or_default(),
+        trusted_proxies: section
+            .get("trusted_proxies")
+            .and_then(|entry| proxies::read(report, &entry))
             .unwrap_or_default(),
         max_connections: section.count(report, "max_connections"),
         header_timeout: section.duration(report, "header_timeout"),
