@@ -35,6 +35,7 @@ mod queues;
 mod quick_start;
 mod registering;
 mod reload;
+mod roles;
 mod routing;
 mod sandbox;
 mod self_tests;

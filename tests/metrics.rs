@@ -1,4 +1,4 @@
-//! What Prometheus sees: figures that agree with the agents' pages, for admins only.
+//! What Prometheus sees: figures that agree with the agents' pages, for operators only.
 
 use crate::support::{Request, Server};
 
@@ -34,13 +34,21 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
 }
 
 #[test]
-fn metrics_are_for_admins() {
-    let key = "a-key-for-calls-of-thirty-two-characters";
-    let hash = stockade::domain::Digest::of(key.as_bytes());
-    let settings = format!(
-        "[[auth.keys]]\nname = \"caller\"\nsha256 = \"{hash}\"\nscope = \"*\"\n[agents.echo]\ncomponent = \"<echo>\"\n"
-    );
-    let server = crate::support::server::Start::settings(&settings).key(key).serve();
-    server.get("/metrics").expect_failure(403, "forbidden");
+fn metrics_are_for_operators() {
+    let mut settings = "[agents.echo]\ncomponent = \"<echo>\"\n".to_owned();
+    let key = |role: &str| format!("a-key-of-the-role-{role}-and-some-characters");
+    for role in ["call", "admin", "operator"] {
+        let hash = stockade::domain::Digest::of(key(role).as_bytes());
+        settings += &format!(
+            "[[auth.keys]]\nname = \"{role}\"\nsha256 = \"{hash}\"\nscope = \"*\"\nrole = \"{role}\"\n"
+        );
+    }
+    let server = crate::support::server::Start::settings(&settings).key(&key("operator")).serve();
+    assert_eq!(server.get("/metrics").status, 200);
+    for role in ["call", "admin"] {
+        let refused = server.ask_plainly(Request::get("/metrics").key(&key(role)));
+        let message = refused.expect_failure(403, "forbidden")["message"].to_string();
+        assert!(message.contains("`operator`"), "{message}");
+    }
     server.ask_plainly(Request::get("/metrics")).expect_failure(401, "unauthorized");
 }

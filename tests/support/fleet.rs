@@ -93,6 +93,20 @@ pub(crate) fn plain(number: u8) -> Vec<u8> {
     variant(&guests::text("plain"), number)
 }
 
+/// A version that says it is of this category; what it does is no different.
+pub(crate) fn of_category(category: &str, number: u8) -> Vec<u8> {
+    let plain = std::fs::read_to_string(super::root().join("tests/guests/text/cores/plain.wat"));
+    let core = plain
+        .expect("a guest's text")
+        .replace("(data (i32.const 1032) \"test\")", &format!("(data (i32.const 1032) {category:?})"))
+        .replace("(i32.const 540) (i32.const 4)", &format!("(i32.const 540) (i32.const {})", category.len()));
+    let mut bytes = guests::framed(&core);
+    bytes.extend([0, 9, 7]);
+    bytes.extend(b"variant");
+    bytes.push(number);
+    bytes
+}
+
 /// A version that fails at every task.
 pub(crate) fn failing(number: u8) -> Vec<u8> {
     variant(&guests::text("reply-out-of-bounds"), number)

@@ -96,6 +96,12 @@ fn rust_name(bytes: usize) -> String {
     format!("_ZN{}17h0123456789abcdefE", "1a".repeat(bytes / 2))
 }
 
+/// The component around this core module's text.
+pub(crate) fn framed(core: &str) -> Vec<u8> {
+    let frame = fs::read_to_string(root().join("tests/guests/text/frame.wat")).expect("the frame");
+    wat::parse_str(frame.replace(";; CORE", core)).expect("a guest's text")
+}
+
 /// A file with these bytes, complete or not there at all.
 pub(crate) fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder().join(name);

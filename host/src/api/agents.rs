@@ -1,6 +1,7 @@
 //! The agents as clients see them: the list, one in full, and how each does.
 //!
-//! Reads one registry snapshot an answer, and shows only what the caller's key may call.
+//! Reads one registry snapshot an answer, and shows only what the caller's key may call. What is for
+//! whoever changes the agent (paths, reasons, who changed it, what waits) is shown to those alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use super::error::ApiError;
 use super::page::{self, Page};
 use super::{Api, answer};
 use crate::config::Limits;
-use crate::domain::{AgentId, AgentStatus, Denial, Digest, Failure};
-use crate::registry::{AgentEntry, Blocked, LoadReport, Pending, Release};
+use crate::domain::rights::Action;
+use crate::domain::{AgentId, AgentStatus, Denial, Digest};
+use crate::registry::{AgentEntry, Blocked, LoadFailure, LoadReport, Pending, Release};
 use crate::scheduler::AgentLoad;
 
 /// An agent in the list.
@@ -97,11 +99,12 @@ struct AgentInFull<'a> {
     denials: &'a [Denial],
     /// How the last attempt to load it ended; `null` while the first is under way.
     last_reload: Option<Reload>,
-    /// The version that waits for the operator; `null` if none does.
-    pending: Option<PendingShown<'a>>,
-    /// What served before and can be gone back to, the latest first.
+    /// The version that waits for the operator; `null` if none does, and for who may not change the agent.
+    pending: Option<PendingShown>,
+    /// What served before and can be gone back to, the latest first; for who may change the agent.
     previous: Vec<ReleaseShown<'a>>,
-    /// Code that was taken back and is not tried again by itself, the latest first.
+    /// Code that was taken back and is not tried again by itself, the latest first; for who may change the
+    /// agent.
     blocked: &'a [Blocked],
     /// Its calls.
     #[serde(flatten)]
@@ -110,11 +113,12 @@ struct AgentInFull<'a> {
 
 /// A version that waits for the operator.
 #[derive(Serialize)]
-struct PendingShown<'a> {
+struct PendingShown {
     /// The SHA-256 of its component.
     digest: Digest,
-    /// The gated capabilities that it imports and is not granted.
-    wants: &'a [String],
+    /// The gated capabilities that it imports and is not granted, and `category: NAME` where it says that it is
+    /// of another category.
+    wants: Vec<String>,
     /// Since when it waits.
     #[serde(serialize_with = "answer::time")]
     since: SystemTime,
@@ -122,16 +126,24 @@ struct PendingShown<'a> {
     remedy: String,
 }
 
-impl<'a> PendingShown<'a> {
-    fn of(entry: &'a AgentEntry) -> Option<Self> {
-        let Pending { digest, wants, since } = entry.record.pending.as_ref()?;
+impl PendingShown {
+    fn of(entry: &AgentEntry, view: View) -> Option<Self> {
+        if view == View::Callers {
+            return None;
+        }
+        let pending = entry.record.pending.as_ref()?;
+        let Pending { digest, wants, category, since } = pending;
+        let id = &entry.id;
         let grants: Vec<String> = wants.iter().map(|name| format!("{name} = true")).collect();
-        let remedy = format!(
-            "`stockade approve {id}`, or in agents.toml `[agents.{id}.grants]` with `{grants}`",
-            id = entry.id,
-            grants = grants.join("`, `")
-        );
-        Some(Self { digest: *digest, wants, since: *since, remedy })
+        let mut places = Vec::new();
+        if !grants.is_empty() {
+            places.push(format!("`[agents.{id}.grants]` with `{}`", grants.join("`, `")));
+        }
+        if let Some(category) = category {
+            places.push(format!("`[agents.{id}]` with `category = {category:?}`"));
+        }
+        let remedy = format!("`stockade approve {id}`, or in agents.toml {}", places.join(" and "));
+        Some(Self { digest: *digest, wants: pending.wants_in_words(), since: *since, remedy })
     }
 }
 
@@ -205,31 +217,62 @@ struct Reload {
     at: SystemTime,
     /// Whether that version serves now.
     ok: bool,
-    /// What failed, where, and the remedy; `null` if nothing did.
+    /// What failed, where, and the remedy; in a word for who may not change the agent; `null` if nothing did.
     error: Option<String>,
     /// Since when loads have failed; `null` if the last one did not.
     #[serde(serialize_with = "maybe_time")]
     failing_since: Option<SystemTime>,
-    /// The SHA-256 of the component that it was about; `null` where that could not be read.
+    /// The SHA-256 of the component that it was about; `null` where that could not be read, and where it
+    /// does not serve for who may not change the agent.
     digest: Option<Digest>,
     /// From the news of the change to its end, in milliseconds.
     duration_ms: f64,
 }
 
+/// Who looks at an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// Who may call it.
+    Callers,
+    /// Who may change it.
+    Owners,
+}
+
+impl View {
+    fn of(caller: &Caller, entry: &AgentEntry) -> Self {
+        if caller.may(Action::Inspect, entry) { Self::Owners } else { Self::Callers }
+    }
+}
+
+/// What a load that failed is to somebody who cannot mend it: no path, no reason, nobody's name.
+fn in_a_word(failure: &LoadFailure) -> &'static str {
+    match failure.status() {
+        AgentStatus::Missing => "its component is not there",
+        _ => "its component could not be loaded",
+    }
+}
+
 impl Reload {
     /// `None` while the agent is loading: nothing has ended yet.
-    fn of(entry: &AgentEntry) -> Option<Self> {
+    fn of(entry: &AgentEntry, view: View) -> Option<Self> {
         let LoadReport { at, took, digest, failure, failing_since } = entry.last_load.as_ref()?;
         let waits = |pending: &Pending| Some(pending.digest) == *digest;
         Some(Self {
             at: *at,
             ok: failure.is_none() && !entry.record.pending.as_ref().is_some_and(waits),
-            error: failure.as_ref().map(ToString::to_string),
+            error: failure.as_ref().map(|failure| match view {
+                View::Owners => failure.to_string(),
+                View::Callers => in_a_word(failure).to_owned(),
+            }),
             failing_since: *failing_since,
-            digest: *digest,
+            digest: digest.filter(|digest| view == View::Owners || serves(entry) == Some(*digest)),
             duration_ms: answer::millis(*took),
         })
     }
+}
+
+fn serves(entry: &AgentEntry) -> Option<Digest> {
+    entry.version.as_ref().map(|version| version.digest)
 }
 
 /// How an agent does.
@@ -250,7 +293,7 @@ struct StatusShown<'a> {
     /// How its last load went; `null` while the first is under way.
     last_reload: Option<Reload>,
     /// The version that waits for the operator; `null` if none does.
-    pending: Option<PendingShown<'a>>,
+    pending: Option<PendingShown>,
     /// Its calls.
     #[serde(flatten)]
     load: LoadShown<'a>,
@@ -307,9 +350,9 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> 
                 status: entry.status(),
                 version: &entry.card.version,
                 generation: entry.version.as_ref().map(|version| version.generation),
-                digest: entry.version.as_ref().map(|version| version.digest),
-                last_reload: Reload::of(entry),
-                pending: PendingShown::of(entry),
+                digest: serves(entry),
+                last_reload: Reload::of(entry, View::of(&caller, entry)),
+                pending: PendingShown::of(entry, View::of(&caller, entry)),
                 load: LoadShown::from(load),
                 last_heartbeat: None,
             })
@@ -329,8 +372,7 @@ fn answer_page(
     let snapshot = api.registry.snapshot();
     let category = page.category.as_deref();
     let wanted = snapshot.agents().filter(|entry| {
-        category.is_none_or(|category| category == entry.card.category)
-            && caller.may_call(&entry.id, &entry.card.category)
+        category.is_none_or(|category| category == entry.card.category) && caller.may(Action::See, entry)
     });
     let (entries, next) = page.take(wanted, |entry| entry.id.as_str());
     let mut response = write(&entries)?;
@@ -349,21 +391,24 @@ pub(super) async fn one(
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     let snapshot = api.registry.snapshot();
-    let entry = snapshot.agent(id.as_str());
-    // The same word for what is outside the key's scope and what is not there at all.
-    if !caller.may_call(&id, entry.map_or("", |entry| &entry.card.category)) {
-        return Err(ApiError::call(Failure::Forbidden(id.to_string()), Some(&id)));
-    }
-    let Some(entry) = entry else {
-        return Err(ApiError::call(Failure::AgentNotFound(id.to_string()), Some(&id)));
-    };
-    in_full(&api, StatusCode::OK, entry)
+    let entry = caller.agent(Action::See, &snapshot, &id)?;
+    in_full(&api, &caller, StatusCode::OK, entry)
 }
 
-/// Answers with one agent in full.
-pub(super) fn in_full(api: &Api, status: StatusCode, entry: &AgentEntry) -> Result<Response, ApiError> {
+/// Answers with one agent, as much of it as the caller may see.
+pub(super) fn in_full(
+    api: &Api,
+    caller: &Caller,
+    status: StatusCode,
+    entry: &AgentEntry,
+) -> Result<Response, ApiError> {
+    let view = View::of(caller, entry);
     let load = api.scheduler.load_of(&entry.id);
     let version = entry.version.as_deref();
+    let (previous, blocked) = match view {
+        View::Owners => (&*entry.record.previous, &*entry.record.blocked),
+        View::Callers => Default::default(),
+    };
     let page = AgentInFull {
         listed: ListedAgent::from(entry),
         examples: &entry.card.examples,
@@ -379,10 +424,10 @@ pub(super) fn in_full(api: &Api, status: StatusCode, entry: &AgentEntry) -> Resu
         imports: version.map(|version| version.component.imports()),
         exports_health: version.map(|version| version.component.exports_health()),
         denials: &load.denials,
-        last_reload: Reload::of(entry),
-        pending: PendingShown::of(entry),
-        previous: entry.record.previous.iter().map(ReleaseShown::from).collect(),
-        blocked: &entry.record.blocked,
+        last_reload: Reload::of(entry, view),
+        pending: PendingShown::of(entry, view),
+        previous: previous.iter().map(ReleaseShown::from).collect(),
+        blocked,
         load: LoadShown::from(&load),
     };
     answer::json(status, &page)

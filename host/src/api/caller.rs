@@ -11,7 +11,9 @@ use http::request::Parts;
 
 use super::error::ApiError;
 use super::{Api, front, origins};
-use crate::domain::{AgentId, Principal, Role};
+use crate::domain::rights::{self, Action, Decision};
+use crate::domain::{AgentId, Failure, Principal, Role};
+use crate::registry::{AgentEntry, Snapshot};
 
 /// A caller that was let in, and the request that it sent.
 pub(super) struct Caller {
@@ -22,17 +24,69 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Lets only those pass who may change what the host runs, and see all of it.
-    pub(super) fn admin(&self) -> Result<(), ApiError> {
-        match self.principal.role {
-            Role::Admin => Ok(()),
-            Role::Call => Err(ApiError::Forbidden("this needs a key of the role `admin`")),
+    /// Lets only those pass who have the host itself.
+    pub(super) fn operates(&self) -> Result<(), ApiError> {
+        refusal(rights::of_host(&self.principal), None).map_or(Ok(()), Err)
+    }
+
+    /// Lets only those pass who may change agents at all; which ones is decided when that is known.
+    pub(super) fn changes_agents(&self) -> Result<(), ApiError> {
+        refusal(rights::of_agents(&self.principal), None).map_or(Ok(()), Err)
+    }
+
+    /// The agent `id`, for somebody who may do this with it. Everybody else gets the same answer whether
+    /// there is one or not.
+    pub(super) fn agent<'a>(
+        &self,
+        action: Action,
+        snapshot: &'a Snapshot,
+        id: &AgentId,
+    ) -> Result<&'a Arc<AgentEntry>, ApiError> {
+        let entry = snapshot.agent(id.as_str());
+        let category = entry.map(|entry| entry.card.category.as_str());
+        let decision = rights::of_agent(&self.principal, action, id, category);
+        match (refusal(decision, Some(id)), entry) {
+            (None, Some(entry)) => Ok(entry),
+            (Some(refusal), _) => Err(refusal),
+            (None, None) => Err(ApiError::call(Failure::AgentNotFound(id.to_string()), Some(id))),
         }
     }
 
-    /// Whether it may see the agent `id` of `category`.
-    pub(super) fn may_call(&self, id: &AgentId, category: &str) -> bool {
-        self.principal.agent_scope.allows(id, category)
+    /// Whether it may do this with an agent that there is.
+    pub(super) fn may(&self, action: Action, entry: &AgentEntry) -> bool {
+        let category = Some(entry.card.category.as_str());
+        rights::of_agent(&self.principal, action, &entry.id, category) == Decision::Allowed
+    }
+
+    /// Lets pass whoever may put an agent at `id`: in the place of the one that is there, or as a new one.
+    pub(super) fn takes_place(&self, snapshot: &Snapshot, id: &AgentId) -> Result<(), ApiError> {
+        let decision = match snapshot.agent(id.as_str()) {
+            Some(entry) => {
+                let category = Some(entry.card.category.as_str());
+                rights::of_agent(&self.principal, Action::Change, id, category)
+            }
+            None => rights::of_new_place(&self.principal, id),
+        };
+        refusal(decision, Some(id)).map_or(Ok(()), Err)
+    }
+}
+
+/// A decision as its answer; `None` where it may be done.
+pub(super) fn refusal(decision: Decision, id: Option<&AgentId>) -> Option<ApiError> {
+    let name = || id.map(AgentId::to_string).unwrap_or_default();
+    match decision {
+        Decision::Allowed => None,
+        Decision::Absent => Some(ApiError::call(Failure::AgentNotFound(name()), id)),
+        Decision::Hidden => Some(ApiError::call(Failure::Forbidden(name()), id)),
+        Decision::Claimed => Some(ApiError::Forbidden(
+            "another key's scope names the agent's category: this needs a key whose scope names it, too",
+        )),
+        Decision::Forbidden(Role::Operator) => {
+            Some(ApiError::Forbidden("this needs a key of the role `operator`"))
+        }
+        Decision::Forbidden(Role::Call | Role::Admin) => {
+            Some(ApiError::Forbidden("this needs a key of the role `admin`"))
+        }
     }
 }
 

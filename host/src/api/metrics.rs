@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the host and its agents do, for Prometheus. For admins: it names every agent.
+//! `GET /metrics`: what the host and its agents do, for Prometheus. For operators: it names every agent.
 //!
 //! Reads one registry snapshot a scrape; owns nothing.
 
@@ -18,7 +18,7 @@ use crate::telemetry::metrics::{self, Metric, Name};
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, ApiError> {
-    caller.admin()?;
+    caller.operates()?;
     let snapshot = api.registry.snapshot();
     let mut statuses: BTreeMap<&'static str, f64> = BTreeMap::new();
     for entry in snapshot.agents() {

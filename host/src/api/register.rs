@@ -1,6 +1,6 @@
 //! Agents that come and go while the host runs, and the operator's word on versions.
 //!
-//! For keys of the role `admin` only. A component comes as bytes in a `multipart/form-data` body
+//! For keys of the role `admin`, within their scope. A component comes as bytes in a `multipart/form-data` body
 //! with the parts `component` and `settings`, or is named in JSON settings; it passes the gates
 //! that files pass. Owns nothing: what is kept is the registry's.
 
@@ -14,13 +14,15 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::caller::Caller;
+use super::caller::{Caller, refusal};
 use super::error::ApiError;
 use super::{Api, agents, answer, body, call};
 use crate::config::{AgentConfig, Problems, agent_from_json};
-use crate::domain::{AgentId, Digest, Failure};
+use crate::domain::rights::{self, Action, Decision};
+use crate::domain::{AgentId, Digest, Failure, Principal};
 use crate::registry::{
-    ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, Place, RegisterError, Registration,
+    AgentEntry, ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, RegisterError,
+    Registration, Snapshot,
 };
 
 /// What settings may have in a multipart body, in bytes, beside the component.
@@ -40,7 +42,7 @@ pub(super) async fn register(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
+    caller.changes_agents()?;
     let mut asked = read(&api, request).await?;
     let id = match asked.settings.remove("id") {
         Some(Value::String(id)) => {
@@ -50,7 +52,8 @@ pub(super) async fn register(
         None => return Err(ApiError::field("id", "is required: what calls name the agent by")),
     };
     caller.request.note_agent(&id);
-    put(&api, id, asked, Place::New).await
+    caller.takes_place(&api.registry.snapshot(), &id)?;
+    put(&api, &caller, id, asked, Place::New).await
 }
 
 /// `PUT /api/agents/{id}`
@@ -60,14 +63,17 @@ pub(super) async fn replace(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
+    caller.changes_agents()?;
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
+    caller.takes_place(&api.registry.snapshot(), &id)?;
     let mut asked = read(&api, request).await?;
     if asked.settings.remove("id").is_some_and(|said| said != id.as_str()) {
         return Err(ApiError::field("id", format!("must be `{id}`, as in the path, or absent")));
     }
-    put(&api, id, asked, Place::Replace).await
+    // It may have come, or moved, while its body was read.
+    caller.takes_place(&api.registry.snapshot(), &id)?;
+    put(&api, &caller, id, asked, Place::Replace).await
 }
 
 /// `DELETE /api/agents/{id}`
@@ -76,9 +82,7 @@ pub(super) async fn remove(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
-    let id = call::agent_in_path(id)?;
-    caller.request.note_agent(&id);
+    let id = changeable(&api, &caller, id)?.id.clone();
     api.registry.remove(&id).await.map_err(|error| changed(&id, error))?;
     answer::ok(&json!({ "removed": id }))
 }
@@ -89,11 +93,13 @@ pub(super) async fn approve(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
-    let id = call::agent_in_path(id)?;
-    caller.request.note_agent(&id);
+    let standing = changeable(&api, &caller, id)?;
+    let id = standing.id.clone();
+    if let Some(category) = standing.record.pending.as_ref().and_then(|pending| pending.category.as_deref()) {
+        places(&api, &caller, &id, category)?;
+    }
     let entry = api.registry.approve(&id).await.map_err(|error| changed(&id, error))?;
-    agents::in_full(&api, StatusCode::OK, &entry)
+    agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
 /// `POST /api/agents/{id}/rollback`
@@ -102,12 +108,49 @@ pub(super) async fn roll_back(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
-    let id = call::agent_in_path(id)?;
-    caller.request.note_agent(&id);
+    let id = changeable(&api, &caller, id)?.id.clone();
     let reason = format!("an operator took it back (key `{}`)", caller.principal.key_id);
     let entry = api.registry.rollback(&id, &reason).await.map_err(|error| changed(&id, error))?;
-    agents::in_full(&api, StatusCode::OK, &entry)
+    agents::in_full(&api, &caller, StatusCode::OK, &entry)
+}
+
+/// The agent in the path, for a caller who may change it.
+fn changeable(
+    api: &Api,
+    caller: &Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Arc<AgentEntry>, ApiError> {
+    caller.changes_agents()?;
+    let id = call::agent_in_path(id)?;
+    caller.request.note_agent(&id);
+    caller.agent(Action::Change, &api.registry.snapshot(), &id).cloned()
+}
+
+/// Lets pass whoever may put `id` into this category.
+fn places(api: &Api, caller: &Caller, id: &AgentId, category: &str) -> Result<(), ApiError> {
+    let decision = rights::of_place(&caller.principal, id, category, claimed(api, category));
+    refusal(decision, Some(id)).map_or(Ok(()), Err)
+}
+
+/// Whether a key's scope names this category.
+fn claimed(api: &Api, category: &str) -> bool {
+    api.config.load().auth.keys.iter().any(|key| key.scope.names_category(category))
+}
+
+/// What decides, once an agent has described itself, whether it may go where it would be.
+fn may_place(api: &Api, caller: &Caller) -> MayPlace {
+    let (api, principal) = (api.clone(), Arc::clone(&caller.principal));
+    Box::new(move |id: &AgentId, over: Option<&str>, category: &str| {
+        let from = over.map(|over| rights::of_agent(&principal, Action::Change, id, Some(over)));
+        match from {
+            None | Some(Decision::Allowed) => {
+                // What is in a category already is not moved there.
+                let claimed = over != Some(category) && claimed(&api, category);
+                rights::of_place(&principal, id, category, claimed)
+            }
+            Some(decision) => decision,
+        }
+    })
 }
 
 /// What agents are to be made of.
@@ -150,7 +193,7 @@ pub(super) async fn generate(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    caller.admin()?;
+    caller.changes_agents()?;
     let body = body::read(&api, request).await?;
     let asked: GenerateBody = body::parse_object(&api.server.load(), &body)?;
     if !(1..=MAX_GENERATED).contains(&asked.count) {
@@ -165,9 +208,13 @@ pub(super) async fn generate(
     let template = AgentId::parse(&asked.template)
         .map_err(|error| ApiError::field("template", format!("is wrong: {error}")))?;
     caller.request.note_agent(&template);
+    caller.agent(Action::Change, &api.registry.snapshot(), &template)?;
     let name = |number| AgentId::parse(&format!("{}{number:03}", asked.prefix));
     let ids: Result<Vec<AgentId>, _> = (0..asked.count).map(name).collect();
     let ids = ids.map_err(|error| ApiError::field("prefix", format!("makes no ids: {error}")))?;
+    let snapshot = api.registry.snapshot();
+    ids.iter().try_for_each(|id| caller.takes_place(&snapshot, id))?;
+    drop(snapshot);
     let mut tags = vec![GENERATED.to_owned()];
     tags.extend(asked.tags);
     let made =
@@ -178,12 +225,21 @@ pub(super) async fn generate(
         agent_from_json(&config, id, &settings)
             .map_err(|problems| RegisterError::Invalid(said(id, &problems)))
     };
-    api.registry.generate(made, read).await.map_err(|error| refused(&template, error))?;
+    api.registry
+        .generate(made, read, may_place(&api, &caller))
+        .await
+        .map_err(|error| refused(&template, error))?;
     let made = Generated { success: true, registered: ids.len(), template: template.as_str(), agents: ids };
     answer::json(StatusCode::CREATED, &made)
 }
 
-async fn put(api: &Api, id: AgentId, asked: Asked, place: Place) -> Result<Response, ApiError> {
+async fn put(
+    api: &Api,
+    caller: &Caller,
+    id: AgentId,
+    asked: Asked,
+    place: Place,
+) -> Result<Response, ApiError> {
     let Asked { mut settings, component } = asked;
     let named = settings.remove("component");
     let component = match (component, named) {
@@ -199,7 +255,6 @@ async fn put(api: &Api, id: AgentId, asked: Asked, place: Place) -> Result<Respo
         (None, Some(_)) => return Err(ApiError::field("component", COMPONENT)),
         (None, None) => return Err(ApiError::field("component", COMPONENT)),
     };
-    let existed = api.registry.snapshot().agent(id.as_str()).is_some();
     let config = api.config.load_full();
     let read = |path: &std::path::Path| {
         settings.insert("component".to_owned(), Value::String(path.display().to_string()));
@@ -207,14 +262,38 @@ async fn put(api: &Api, id: AgentId, asked: Asked, place: Place) -> Result<Respo
             .map_err(|problems| RegisterError::Invalid(said(&id, &problems)))?;
         Ok((read, Value::Object(settings).to_string()))
     };
-    let registration = Registration { id: id.clone(), component, place };
+    let snapshot = api.registry.snapshot();
+    let component = match component {
+        // What lies outside of the scope is named in vain, as if it were not there.
+        Component::Digest(digest) if !runs(&snapshot, caller, &digest) => {
+            return Err(refused(&id, RegisterError::NoComponent(digest)));
+        }
+        Component::Of(other) if caller.agent(Action::Change, &snapshot, &other).is_err() => {
+            return Err(refused(&id, RegisterError::NoSuchAgent(other)));
+        }
+        component => component,
+    };
+    let existed = snapshot.agent(id.as_str()).is_some();
+    drop(snapshot);
+    let registration = Registration { id: id.clone(), component, place, may_place: may_place(api, caller) };
     let entry = api.registry.register(registration, read).await.map_err(|error| refused(&id, error))?;
     let status = match (existed, &entry.record.pending) {
         (_, Some(_)) => StatusCode::ACCEPTED,
         (true, None) => StatusCode::OK,
         (false, None) => StatusCode::CREATED,
     };
-    agents::in_full(api, status, &entry)
+    agents::in_full(api, caller, status, &entry)
+}
+
+/// Whether an agent that the caller may change has, or had, this code; whoever may change every agent may
+/// name whatever is here.
+fn runs(snapshot: &Snapshot, caller: &Caller, digest: &Digest) -> bool {
+    let Principal { agent_scope, .. } = &*caller.principal;
+    agent_scope.is_all()
+        || snapshot
+            .agents()
+            .filter(|entry| caller.may(Action::Change, entry))
+            .any(|entry| entry.record.names(digest))
 }
 
 /// What a component may be.
@@ -289,8 +368,13 @@ fn said(id: &AgentId, problems: &Problems) -> String {
 fn refused(id: &AgentId, error: RegisterError) -> ApiError {
     let message = error.to_string();
     match error {
+        RegisterError::NotAllowed(other, decision) => {
+            refusal(decision, Some(&other)).unwrap_or(ApiError::Internal { internal: message })
+        }
         RegisterError::Exists(other) => ApiError::Conflict { message, agent: other.as_str().into() },
-        RegisterError::Invalid(_) => ApiError::InvalidRequest { field: None, message },
+        RegisterError::Invalid(_) | RegisterError::NoSuchAgent(_) => {
+            ApiError::InvalidRequest { field: None, message }
+        }
         RegisterError::NoComponent(_) => {
             ApiError::InvalidRequest { field: Some("component".to_owned()), message }
         }

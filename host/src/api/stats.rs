@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, answer};
+use crate::domain::rights::Action;
 use crate::domain::{AgentStatus, OperationalStatus};
 
 /// The answer.
@@ -62,7 +63,7 @@ pub(super) async fn stats(State(api): State<Api>, caller: Caller) -> Result<Resp
     };
     let mut costs = Vec::new();
     let mut stopped = 0;
-    for entry in snapshot.agents().filter(|entry| caller.may_call(&entry.id, &entry.card.category)) {
+    for entry in snapshot.agents().filter(|entry| caller.may(Action::See, entry)) {
         stats.total_agents += 1;
         stats.active_agents += usize::from(entry.version.is_some());
         stopped += usize::from(entry.status() == AgentStatus::Stopped);

@@ -1,4 +1,5 @@
-//! The host's own admin key, for a machine where no key is configured: `DATA/admin.key`.
+//! The host's own admin key, for a machine where no key is configured: `DATA/admin.key`. It is an
+//! operator's.
 //!
 //! Made once, readable by its owner only, complete or not there at all, and used again at the next start.
 

@@ -197,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_own_key_is_an_admins() {
+    fn the_hosts_own_key_is_an_operators() {
         let secret = Secret::random().expect("key");
         let auth = Authenticator::new(&AuthConfig::default(), Some(&secret));
         let principal = auth.authenticate(Some(secret.expose().as_bytes())).expect("admin");
-        assert_eq!((&*principal.key_id, principal.role), (LOCAL_ADMIN, Role::Admin));
+        assert_eq!((&*principal.key_id, principal.role), (LOCAL_ADMIN, Role::Operator));
     }
 
     #[test]

@@ -6,11 +6,12 @@
 use std::io::Write;
 
 use anyhow::{Context as _, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::auth::Secret;
-use crate::config::{check_capability, check_key_name};
+use crate::config::{ROLES, check_capability, check_key_name};
 use crate::domain::{AgentScope, TenantId};
 
 /// Make keys for callers.
@@ -35,8 +36,9 @@ struct CreateArgs {
     /// separated.
     #[arg(long, required = true, value_delimiter = ',')]
     scope: Vec<String>,
-    /// `call` agents, or `admin`: change what runs, too.
-    #[arg(long, default_value = "call", value_parser = ["call", "admin"])]
+    /// `call` agents; `admin`: change those of its scope, too; `operator`: have the whole host (its scope
+    /// is `*`).
+    #[arg(long, default_value = "call", value_parser = PossibleValuesParser::new(ROLES))]
     role: String,
     /// Whose work its calls are; the tenant `default` unless given.
     #[arg(long)]
@@ -94,7 +96,7 @@ pub(super) fn run(
 
 /// Everything that is wrong with the arguments, at once.
 fn check(args: &CreateArgs) -> anyhow::Result<()> {
-    let CreateArgs { name, scope, role: _, tenant, capabilities } = args;
+    let CreateArgs { name, scope, role, tenant, capabilities } = args;
     let mut wrong = Vec::new();
     if let Err(reason) = check_key_name(name) {
         wrong.push(format!("--name {reason}"));
@@ -103,6 +105,11 @@ fn check(args: &CreateArgs) -> anyhow::Result<()> {
         if let Err(error) = AgentScope::parse([pattern.as_str()]) {
             wrong.push(format!("--scope: {error}"));
         }
+    }
+    if role == "operator" && !scope.iter().any(|pattern| pattern.trim() == "*") {
+        wrong.push(
+            "--role operator: an operator has every agent: give `--scope '*'`, or `--role admin`".to_owned(),
+        );
     }
     if let Some(tenant) = tenant
         && TenantId::parse(tenant).is_err()
@@ -216,6 +223,18 @@ mod tests {
         assert_eq!((&*principal.key_id, principal.tenant.as_str()), ("ci", "acme"));
         assert_eq!(principal.role, crate::domain::Role::Admin);
         assert_eq!(principal.agent_scope.as_str(), "calc\ncategory:a \"b\"\nteam-*");
+    }
+
+    #[test]
+    fn an_operator_has_every_agent() {
+        let (out, err) = keys(false, &["--name", "ops", "--scope", "*", "--role", "operator"]).expect("made");
+        let block = &err[err.find("[[").expect("block")..];
+        let config = parse(block, "agents.toml", Path::new("/"), &NoEnvironment).expect("valid");
+        let principal = Authenticator::new(&config.auth, None).authenticate(Some(out.trim_end().as_bytes()));
+        assert_eq!(principal.expect("in").role, crate::domain::Role::Operator);
+        let error = keys(false, &["--name", "ops", "--scope", "team-*", "--role", "operator"]);
+        assert!(error.expect_err("wrong").to_string().contains("--role operator"));
+        assert!(keys(false, &["--name", "ops", "--scope", "*", "--role", "root"]).is_err());
     }
 
     #[test]

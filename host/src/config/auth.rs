@@ -28,7 +28,7 @@ pub struct KeyConfig {
     pub name: String,
     /// `sha256`: 64 hexadecimal digits.
     pub sha256: Digest,
-    /// `role`: `call` (default) or `admin`.
+    /// `role`: `call` (default), `admin` or `operator`.
     pub role: Role,
     /// `tenant`: `default` unless given.
     pub tenant: TenantId,
@@ -47,7 +47,8 @@ pub const ENVIRONMENT_KEY: &str = "env";
 
 /// Names that the host gives to callers itself, and so cannot be a key's.
 const RESERVED_NAMES: &[&str] = &[ENVIRONMENT_KEY, "anonymous", "cli", "local-admin"];
-const ROLES: &[&str] = &["call", "admin"];
+/// What `role` may be, the least first.
+pub(crate) const ROLES: &[&str] = &["call", "admin", "operator"];
 
 /// The keys of `[auth]`.
 pub(super) const KEYS: &[Key] = &[
@@ -74,7 +75,7 @@ pub(super) const KEY_KEYS: &[Key] = &[
     Key::new(
         "role",
         Kind::Word { known: ROLES, default: "call" },
-        "`call` agents, or `admin`: change what runs, too",
+        "`call` agents; `admin`: change those of its scope, too; `operator`: have the whole host (its scope is `*`)",
     ),
     Key::new("tenant", other("an id"), "whose work its calls are").default_in_words("`\"default\"`"),
     Key::new("capabilities", other("a name, a list of names, or `*`"), "what agents may use on its behalf")
@@ -134,14 +135,14 @@ fn key(
     let name = required(report, &section, "name").and_then(|entry| name(report, &entry, seen));
     let sha256 = required(report, &section, "sha256").and_then(|entry| sha256(report, &entry, seen));
     let scope = required(report, &section, "scope").and_then(|entry| scope(report, &entry));
-    let role = section.get("role").and_then(|entry| entry.word(report, ROLES));
+    let role = section.get("role").and_then(|entry| role(report, &entry, scope.as_ref()));
     let tenant = section.get("tenant").and_then(|entry| tenant(report, &entry));
     let capabilities = section.get("capabilities").and_then(|entry| capabilities(report, &entry));
     let priority = section.number(report, "priority");
     Some(KeyConfig {
         name: name?,
         sha256: sha256?,
-        role: if role == Some("admin") { Role::Admin } else { Role::Call },
+        role: role.unwrap_or(Role::Call),
         tenant: tenant.unwrap_or_else(TenantId::default_tenant),
         scope: scope?,
         capabilities: capabilities.unwrap_or(CapabilityScope::All),
@@ -219,6 +220,21 @@ fn scope(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<AgentScope> {
         }
     }
     fine.then(|| AgentScope::parse(texts.iter().map(|(_, text)| *text)).ok()).flatten()
+}
+
+fn role(report: &mut Report<'_>, entry: &Entry<'_, '_>, scope: Option<&AgentScope>) -> Option<Role> {
+    match entry.word(report, ROLES)? {
+        "operator" => {
+            if scope.is_some_and(|scope| !scope.is_all()) {
+                let message = "is `operator`, who has every agent, but the key's scope names some only";
+                let help = "write `scope = \"*\"`, or `role = \"admin\"` for the agents of that scope";
+                entry.wrong(report, message, help.to_owned());
+            }
+            Some(Role::Operator)
+        }
+        "admin" => Some(Role::Admin),
+        _ => Some(Role::Call),
+    }
 }
 
 fn tenant(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<TenantId> {

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_compared_is_listed() {
-        for (keys, fields) in [(server::KEYS, 13), (auth::KEYS, 2), (engine::KEYS, 15), (scheduler::KEYS, 4)]
+        for (keys, fields) in [(server::KEYS, 14), (auth::KEYS, 2), (engine::KEYS, 15), (scheduler::KEYS, 4)]
         {
             assert_eq!(keys.len(), fields);
         }

@@ -39,7 +39,7 @@ pub use agent::{
     Overlay,
 };
 pub use auth::{AuthConfig, ENVIRONMENT_KEY, KeyConfig};
-pub(crate) use auth::{check_capability, check_key_name};
+pub(crate) use auth::{ROLES, check_capability, check_key_name};
 pub use engine::EngineConfig;
 pub(crate) use environment::MAX_KEY_CHARS;
 pub use environment::{Environment, NoEnvironment, ProcessEnvironment, VARIABLES};

@@ -8,6 +8,7 @@ mod ids;
 mod outcome;
 mod principal;
 mod receipt;
+pub mod rights;
 mod status;
 mod task;
 

@@ -1,6 +1,7 @@
 //! Who asks: the identity that travels with every submit.
 //!
-//! Pure policy: whether a principal may see an agent, or lend a capability to it.
+//! Pure policy: which agents a scope reaches, and which capabilities it lends. What a caller may do with
+//! them is decided in [`rights`](super::rights).
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +17,21 @@ use super::{AgentId, TenantId};
 pub enum Role {
     /// Call the agents in its scope.
     Call,
-    /// That, and change what the host runs.
+    /// That, and change the agents in its scope.
     Admin,
+    /// That, and everything about the host itself.
+    Operator,
+}
+
+impl Role {
+    /// The role's word in agents.toml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// A caller, as authentication found it.
@@ -43,7 +57,7 @@ impl Principal {
         Self {
             tenant: TenantId::default_tenant(),
             key_id: key_id.into(),
-            role: Role::Admin,
+            role: Role::Operator,
             agent_scope: AgentScope::all(),
             capability_scope: CapabilityScope::All,
             priority: 0,
@@ -106,6 +120,16 @@ impl AgentScope {
     /// Whether this is every agent, whatever agents there are.
     pub fn is_all(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule, ScopeRule::All))
+    }
+
+    /// Whether it names this category itself.
+    pub fn names_category(&self, category: &str) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, ScopeRule::Category(own) if own == category))
+    }
+
+    /// Whether it names any category.
+    pub fn names_categories(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, ScopeRule::Category(_)))
     }
 
     /// The patterns, sorted, one a line: a name that no other scope has, fit as a cache's key.

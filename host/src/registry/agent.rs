@@ -160,6 +160,17 @@ fn nodes(value: &serde_json::Value) -> usize {
 }
 
 impl AgentVersion {
+    /// The same in the category that it was let in under, whatever it says of itself.
+    pub(super) fn in_category(self, category: Option<&str>) -> Self {
+        match category {
+            Some(category) if category != self.card.category => {
+                let card = Card { category: category.to_owned(), ..(*self.card).clone() };
+                Self { card: Arc::new(card), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Checks a task's context against the agent's schema, if it has one.
     ///
     /// # Errors

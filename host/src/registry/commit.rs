@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
 use super::load::{LoadFailure, granted};
-use super::record::{Candidate, Cause, Record, Ruling};
+use super::record::{Candidate, Cause, Pending, Record, Ruling};
 use super::snapshot::{AgentEntry, LoadReport, Snapshot};
 use super::trial::{Bound, Trial};
 use super::{Inner, Registry};
@@ -65,7 +65,7 @@ pub enum Outcome {
     Live(u64),
     /// It is what served already.
     Same,
-    /// It waits for the operator because it wants these capabilities.
+    /// It waits for the operator because it wants this: capabilities, another category.
     Waits(Vec<String>),
     /// It does not serve; what served serves on.
     Failed(LoadFailure),
@@ -328,7 +328,7 @@ impl Draft<'_> {
             // Something was approved since the version was made: it would serve without.
             return Outcome::Stale;
         }
-        let candidate = candidate(&version);
+        let candidate = candidate(&version, &config);
         let keep = self.config.keep_versions as usize;
         let adopt = |mut entry: AgentEntry, record: &mut Record| {
             entry.config = config.clone();
@@ -343,6 +343,7 @@ impl Draft<'_> {
                 let resumed = cause == Cause::Resumed;
                 let entry = match (&entry.version, &record.serving) {
                     (None, Some(serving)) => {
+                        let version = version.in_category(serving.category.as_deref());
                         let version = AgentVersion { generation: serving.generation, ..version };
                         let version = Arc::new(AgentVersion { loaded_at: serving.since, ..version });
                         entry.serving(version, record)
@@ -364,6 +365,8 @@ impl Draft<'_> {
                 };
                 // As the record has it, so that it is the same after a restart.
                 let loaded_at = self.now;
+                let category = record.serving.as_ref().and_then(|serving| serving.category.as_deref());
+                let version = version.in_category(category);
                 let version = Arc::new(AgentVersion { generation, trial, loaded_at, ..version });
                 let resumed = cause == Cause::Resumed;
                 let entry = entry.serving(version, record);
@@ -373,7 +376,7 @@ impl Draft<'_> {
             }
             Ruling::Waits(mut record) => {
                 let entry = adopt(entry, &mut record);
-                let wants = record.pending.as_ref().map(|pending| pending.wants.clone()).unwrap_or_default();
+                let wants = record.pending.as_ref().map(Pending::wants_in_words).unwrap_or_default();
                 let entry = AgentEntry { record: Arc::new(record), ..entry }.loaded(report(None));
                 self.entries.insert(entry.id.clone(), entry);
                 Outcome::Waits(wants)
@@ -415,7 +418,7 @@ impl Draft<'_> {
 }
 
 /// What the records need to know of a version.
-pub(super) fn candidate(version: &AgentVersion) -> Candidate {
+pub(super) fn candidate(version: &AgentVersion, config: &AgentConfig) -> Candidate {
     let ungranted = version.capabilities.iter().filter(|(_, granted)| !**granted);
     Candidate {
         digest: version.digest,
@@ -423,6 +426,8 @@ pub(super) fn candidate(version: &AgentVersion) -> Candidate {
         version: version.card.version.to_string(),
         capabilities: version.capabilities.keys().map(|name| (*name).to_owned()).collect(),
         ungranted: ungranted.map(|(name, _)| (*name).to_owned()).collect(),
+        // The settings' word is the operator's: there is nothing to ask.
+        category: config.overlay.category.is_none().then(|| version.card.category.clone()),
     }
 }
 
@@ -465,7 +470,7 @@ impl Shown {
             }
             (Outcome::Waits(wants), _) => {
                 let digest = self.digest.map(|digest| digest.to_string());
-                tracing::warn!(%agent, digest, wants = wants.join(", "), "agent waits for approval: its new version imports what it is not granted; `stockade approve {agent}` lets it in, or a grant in agents.toml");
+                tracing::warn!(%agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
             }
             (Outcome::Failed(failure), _) => {
                 tracing::error!(%agent, component = self.component, reason = %failure, "agent was not loaded");

@@ -30,7 +30,7 @@ pub use commit::Outcome;
 pub use counts::ReloadCounts;
 pub use load::LoadFailure;
 pub use record::{Blocked, Pending, Record, Release};
-pub use register::{Component, Generate, MAX_GENERATED, Place, RegisterError, Registration};
+pub use register::{Component, Generate, MAX_GENERATED, MayPlace, Place, RegisterError, Registration};
 pub use reload::{ChangeError, SettingsChange};
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
 pub use store::{Store, StoreError};

@@ -47,6 +47,10 @@ pub struct Release {
     pub version: String,
     /// The gated capabilities that it imports.
     pub capabilities: BTreeSet<String>,
+    /// The category that it was let in under, where its settings say none; it stays in that one whatever it
+    /// says of itself later.
+    #[serde(default)]
+    pub category: Option<String>,
     /// When it went live.
     pub since: SystemTime,
 }
@@ -58,8 +62,23 @@ pub struct Pending {
     pub digest: Digest,
     /// The gated capabilities that it imports and is not granted.
     pub wants: Vec<String>,
+    /// The category that it says it is of, where that is another than the serving one's: it would move into
+    /// other keys' scopes.
+    #[serde(default)]
+    pub category: Option<String>,
     /// Since when it waits.
     pub since: SystemTime,
+}
+
+impl Pending {
+    /// Everything that it wants, in words.
+    pub fn wants_in_words(&self) -> Vec<String> {
+        let category = self.category.iter().map(|category| match category.as_str() {
+            "" => "no category".to_owned(),
+            category => format!("category: {category}"),
+        });
+        self.wants.iter().cloned().chain(category).collect()
+    }
 }
 
 /// A version that was taken back.
@@ -83,6 +102,8 @@ pub(super) struct Candidate {
     pub(super) capabilities: BTreeSet<String>,
     /// Those of them that it is not granted.
     pub(super) ungranted: Vec<String>,
+    /// The category that it says it is of; `None` where its settings say one.
+    pub(super) category: Option<String>,
 }
 
 /// What brought a candidate.
@@ -123,16 +144,18 @@ impl Record {
             let known = |name: &String| serving.is_some_and(|old| old.capabilities.contains(name));
             let news = |name: &&String| !known(name);
             let wants: Vec<String> = candidate.ungranted.iter().filter(news).cloned().collect();
+            let category = self.moves_to(candidate);
             // The first version was named by the operator together with its grants.
-            if serving.is_some() && !wants.is_empty() {
+            if serving.is_some() && (!wants.is_empty() || category.is_some()) {
                 let waiting = self.pending.as_ref();
                 let since = waiting
                     .filter(|pending| pending.digest == candidate.digest)
                     .map_or(now, |pending| pending.since);
-                let pending = Some(Pending { digest: candidate.digest, wants, since });
+                let pending = Some(Pending { digest: candidate.digest, wants, category, since });
                 return Ruling::Waits(Self { pending, ..self.clone() });
             }
         }
+        let category = self.category_of(candidate, cause);
         let mut record = self.clone();
         match cause {
             Cause::Proposed | Cause::Approved(_) => record.pending = None,
@@ -149,6 +172,9 @@ impl Record {
             && serving.settings == candidate.settings
             && !matches!(cause, Cause::RolledBack { .. })
         {
+            if let Some(serving) = &mut record.serving {
+                serving.category = category;
+            }
             return Ruling::Same(record);
         }
         record.generation += 1;
@@ -158,6 +184,7 @@ impl Record {
             settings: candidate.settings,
             version: candidate.version.clone(),
             capabilities: candidate.capabilities.clone(),
+            category,
             since: now,
         };
         let was = record.serving.replace(release);
@@ -177,6 +204,39 @@ impl Record {
             }
         }
         Ruling::Live(record)
+    }
+
+    /// The category into which this new code would move the agent by its own word. Where no word of a guest
+    /// was let in before, that cannot be told, and it is asked as well.
+    fn moves_to(&self, candidate: &Candidate) -> Option<String> {
+        let serving = self.serving.as_ref()?;
+        candidate.category.clone().filter(|said| serving.category.as_ref() != Some(said))
+    }
+
+    /// The category that a candidate serves in, as far as that is not its settings' to say. Other code moves
+    /// by an operator's word alone, and code that serves does not move at all: what it says of itself can
+    /// change with its limits, or with the clock.
+    fn category_of(&self, candidate: &Candidate, cause: &Cause) -> Option<String> {
+        let said = candidate.category.clone()?;
+        let let_in = |release: &Release| release.category.clone();
+        let stays = || self.serving.as_ref().and_then(let_in);
+        let decided = match cause {
+            Cause::Proposed | Cause::Resumed => stays(),
+            Cause::Approved(_) => {
+                let asked = self.pending.as_ref().filter(|pending| pending.digest == candidate.digest);
+                asked.and_then(|pending| pending.category.clone()).or_else(stays)
+            }
+            Cause::RolledBack { .. } => {
+                let before = self.previous.iter().find(|release| release.digest == candidate.digest);
+                before.and_then(let_in).or_else(stays)
+            }
+        };
+        Some(decided.unwrap_or(said))
+    }
+
+    /// Whether this code is, was or would be this agent's.
+    pub fn names(&self, digest: &Digest) -> bool {
+        self.digests().any(|own| own == *digest)
     }
 
     /// Whether this code waits for an operator's word: for rights, or because it was taken back.
@@ -231,7 +291,16 @@ mod tests {
             version: code.to_string(),
             capabilities: BTreeSet::new(),
             ungranted: Vec::new(),
+            category: Some("plain".to_owned()),
         }
+    }
+
+    fn saying(code: u8, category: &str) -> Candidate {
+        Candidate { category: Some(category.to_owned()), ..candidate(code, 0) }
+    }
+
+    fn category(record: &Record) -> Option<&str> {
+        record.serving.as_ref().and_then(|serving| serving.category.as_deref())
     }
 
     fn wanting(code: u8) -> Candidate {
@@ -292,6 +361,56 @@ mod tests {
         assert_eq!(refused, Ruling::Blocked("it failed".to_owned()));
         let again = live(&record, &candidate(2, 0), &Cause::Approved(BTreeSet::new()));
         assert_eq!((again.generation, again.blocked.len()), (4, 0));
+    }
+
+    #[test]
+    fn new_code_moves_into_another_category_by_an_operators_word_alone() {
+        let first = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
+        assert_eq!(category(&first), Some("plain"), "the first one's word counts");
+        let Ruling::Waits(waiting) = first.judge(&saying(2, "finance"), &Cause::Proposed, 3, NOW) else {
+            panic!("it waits");
+        };
+        assert_eq!(waiting.serving, first.serving);
+        let pending = waiting.pending.clone().expect("it waits");
+        assert_eq!(pending.wants_in_words(), ["category: finance"]);
+        let approved = live(&waiting, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
+        assert_eq!((category(&approved), &approved.pending), (Some("finance"), &None));
+        // By then it says something else: what was seen is what is let in.
+        let turned = live(&waiting, &saying(2, "secret"), &Cause::Approved(BTreeSet::new()));
+        assert_eq!(category(&turned), Some("finance"));
+        // Back to the code before is back to its place.
+        let back = Cause::RolledBack { from: digest(2), reason: String::new() };
+        assert_eq!(category(&live(&approved, &saying(1, "other"), &back)), Some("plain"));
+        // Settings that say a category leave nothing to ask.
+        let told = Candidate { category: None, ..saying(2, "") };
+        assert_eq!(category(&live(&first, &told, &Cause::Proposed)), None);
+    }
+
+    #[test]
+    fn code_that_serves_stays_in_its_category_whatever_it_says_later() {
+        let first = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
+        for cause in [Cause::Proposed, Cause::Resumed, Cause::Approved(BTreeSet::new())] {
+            let same = first.judge(&saying(1, "finance"), &cause, 3, NOW);
+            assert_eq!(same, Ruling::Same(first.clone()), "{cause:?}");
+            let other_settings = Candidate { settings: digest(9), ..saying(1, "finance") };
+            assert_eq!(category(&live(&first, &other_settings, &cause)), Some("plain"), "{cause:?}");
+        }
+        // Code that was taken back and is let in again was not asked about.
+        let again = live(&first, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
+        assert_eq!(category(&again), Some("plain"));
+    }
+
+    #[test]
+    fn a_record_from_before_categories_takes_what_serves_at_its_word_and_asks_about_new_code() {
+        let mut old = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
+        old.serving.as_mut().expect("it serves").category = None;
+        let text = serde_json::to_string(&old).expect("text").replace("\"category\":null,", "");
+        let old: Record = serde_json::from_str(&text).expect("a record");
+        let Ruling::Same(known) = old.judge(&saying(1, "plain"), &Cause::Proposed, 3, NOW) else {
+            panic!("it serves already");
+        };
+        assert_eq!(category(&known), Some("plain"));
+        assert!(matches!(old.judge(&saying(2, "plain"), &Cause::Proposed, 3, NOW), Ruling::Waits(_)));
     }
 
     #[test]

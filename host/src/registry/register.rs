@@ -14,6 +14,7 @@ use super::record::{Cause, Record};
 use super::reload::ChangeError;
 use super::snapshot::{AgentEntry, Snapshot};
 use crate::config::{AgentConfig, agent_to_json};
+use crate::domain::rights::Decision;
 use crate::domain::{AgentId, Digest};
 
 /// The most agents that one request makes of a template.
@@ -25,6 +26,12 @@ pub enum RegisterError {
     /// There is one of this id.
     #[error("there is an agent `{0}` already; `PUT` replaces one that was registered at run time")]
     Exists(AgentId),
+    /// It would lie where whoever registers it may not put one.
+    #[error("`{0}` may not be put there")]
+    NotAllowed(AgentId, Decision),
+    /// The agent whose component is to be shared is not there.
+    #[error("`component` names neither a digest nor an agent: there is no agent `{0}`")]
+    NoSuchAgent(AgentId),
     /// Its settings, its id or its template are wrong.
     #[error("{0}")]
     Invalid(String),
@@ -38,6 +45,10 @@ pub enum RegisterError {
     Change(#[from] ChangeError),
 }
 
+/// Decides whether an agent may be put at its id: over one of this category, if there is one, and into this
+/// category. It is asked when the agent has described itself.
+pub type MayPlace = Box<dyn Fn(&AgentId, Option<&str>, &str) -> Decision + Send + Sync>;
+
 /// An agent to be registered.
 pub struct Registration {
     /// Its id.
@@ -46,6 +57,8 @@ pub struct Registration {
     pub component: Component,
     /// Whether one of this id may be there.
     pub place: Place,
+    /// Whether it may go there.
+    pub may_place: MayPlace,
 }
 
 /// The code of an agent that is registered.
@@ -91,7 +104,7 @@ impl Registry {
         settings: impl FnOnce(&std::path::Path) -> Result<(AgentConfig, String), RegisterError>,
     ) -> Result<Arc<AgentEntry>, RegisterError> {
         let began = Instant::now();
-        let Registration { id, component, place } = registration;
+        let Registration { id, component, place, may_place } = registration;
         let over = match self.entry(&id) {
             Err(_) => None,
             Ok(entry) if !entry.is_registered() => return Err(ChangeError::OfTheFile(id).into()),
@@ -106,6 +119,13 @@ impl Registry {
             Ok(()) => self.inner.loader.agent(&config, &approved, &prepared).await,
             Err(failure) => Err(failure),
         };
+        if let Ok(version) = &result {
+            let standing = over.as_ref().map(|entry| entry.card.category.as_str());
+            let decision = may_place(&id, standing, &version.card.category);
+            if decision != Decision::Allowed {
+                return Err(RegisterError::NotAllowed(id, decision));
+            }
+        }
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Proposed, basis, began, digest, result };
@@ -121,6 +141,7 @@ impl Registry {
         &self,
         generate: Generate,
         read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, RegisterError>,
+        may_place: MayPlace,
     ) -> Result<(), RegisterError> {
         let began = Instant::now();
         let Generate { template, ids, tags, max_concurrent } = generate;
@@ -151,6 +172,12 @@ impl Registry {
         for id in ids {
             let config = Arc::new(AgentConfig { id, ..like.clone() });
             let result = self.inner.loader.agent(&config, &BTreeSet::new(), &version.prepared).await;
+            if let Ok(made) = &result {
+                let decision = may_place(&config.id, None, &made.card.category);
+                if decision != Decision::Allowed {
+                    return Err(RegisterError::NotAllowed(config.id.clone(), decision));
+                }
+            }
             let basis = Basis::Registered { settings: settings.clone(), over: None };
             let digest = Some(version.digest);
             attempts.push(Attempt { config, cause: Cause::Proposed, basis, began, digest, result });
@@ -204,9 +231,7 @@ impl Registry {
             },
             Component::Of(id) => match self.entry(&id).map(|entry| entry.version.clone()) {
                 Ok(Some(version)) => Ok(version.prepared.clone()),
-                Err(_) => Err(RegisterError::Invalid(format!(
-                    "`component` names neither a digest nor an agent: there is no agent `{id}`"
-                ))),
+                Err(_) => Err(RegisterError::NoSuchAgent(id)),
                 Ok(None) => Err(RegisterError::Invalid(format!(
                     "no version of `{id}` serves, whose component to share"
                 ))),

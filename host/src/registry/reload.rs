@@ -394,7 +394,7 @@ impl Registry {
         };
         let will_serve = result.as_ref().is_ok_and(|version| {
             let now = self.inner.clock.now();
-            let ruling = record.judge(&candidate(version), &Cause::Proposed, 0, now);
+            let ruling = record.judge(&candidate(version, config), &Cause::Proposed, 0, now);
             matches!(ruling, Ruling::Live(_) | Ruling::Same(_))
         });
         let mut attempts = vec![self.attempt(config, Cause::Proposed, digest, result, began)];

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use stockade_router::Verdict;
 
 use crate::config::SchedulerConfig;
+use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{
     AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task, TaskText,
 };
@@ -289,18 +290,22 @@ impl Inner {
 
     /// The agent that is asked for, if the caller may know of it.
     fn find(&self, submission: &Submission) -> Result<Arc<AgentEntry>, Turned> {
-        let scope = &submission.principal.agent_scope;
-        let name = &submission.agent;
-        let failure = match self.registry.snapshot().agent(name) {
-            Some(entry) if scope.allows(&entry.id, &entry.card.category) => {
-                return Ok(entry.clone());
+        let (caller, name) = (&submission.principal, &submission.agent);
+        let snapshot = self.registry.snapshot();
+        let decide = |id: &AgentId, category| rights::of_agent(caller, Action::Call, id, category);
+        let decision = match snapshot.agent(name) {
+            Some(entry) => match decide(&entry.id, Some(&entry.card.category)) {
+                Decision::Allowed => return Ok(entry.clone()),
+                decision => decision,
+            },
+            // What can be no id names no agent that could be hidden.
+            None => AgentId::parse(name).map_or(Decision::Absent, |id| decide(&id, None)),
+        };
+        let failure = match decision {
+            Decision::Absent => Failure::AgentNotFound(name.clone()),
+            Decision::Allowed | Decision::Hidden | Decision::Claimed | Decision::Forbidden(_) => {
+                Failure::Forbidden(name.clone())
             }
-            // Whether it exists is not told to who may not call it.
-            _ if scope.is_all() => Failure::AgentNotFound(name.clone()),
-            None if AgentId::parse(name).is_ok_and(|id| scope.allows(&id, "")) => {
-                Failure::AgentNotFound(name.clone())
-            }
-            _ => Failure::Forbidden(name.clone()),
         };
         Err(Turned { agent: None, failure })
     }

@@ -2,6 +2,7 @@
 (core module $module
     (memory (export "memory") 2)
     (data (i32.const 1024) "(text)")
+    (data (i32.const 1032) "test")
     (global $free (mut i32) (i32.const 4096))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32)
       (local $block i32)
@@ -13,6 +14,8 @@
       (i32.store (i32.const 516) (i32.const 6))
       (i32.store (i32.const 528) (i32.const 1024))
       (i32.store (i32.const 532) (i32.const 6))
+      (i32.store (i32.const 536) (i32.const 1032))
+      (i32.store (i32.const 540) (i32.const 4))
       (i32.const 512))
     (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i64) (result i32)
       (i32.store (i32.const 620) (i32.const 1024))

@@ -1,0 +1,366 @@
+//! Who may do what: every path, every role, inside and outside of a key's scope; and what of an agent each
+//! of them sees.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::fleet::{digest, failing, of_category, plain};
+use crate::support::{Fleet, Reply, Request, Server, root};
+
+const CALLER: &str = "key-of-a-caller-0123456789abcdef0123";
+const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
+const WIDE: &str = "key-of-a-wide-admin-0123456789abcdef";
+const OPERATOR: &str = "key-of-an-operator-0123456789abcdef0";
+const FINANCE: &str = "key-for-a-category-0123456789abcdef0";
+
+fn key(name: &str, key: &str, role: &str, scope: &str) -> String {
+    let hash = digest(key.as_bytes());
+    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nrole = \"{role}\"\nscope = {scope}\n")
+}
+
+fn keys() -> String {
+    [
+        key("caller", CALLER, "call", "[\"team-*\"]"),
+        key("admin", ADMIN, "admin", "[\"team-*\"]"),
+        key("wide", WIDE, "admin", "\"*\""),
+        key("operator", OPERATOR, "operator", "\"*\""),
+        key("finance", FINANCE, "call", "\"category:finance\""),
+    ]
+    .concat()
+}
+
+fn fleet() -> Fleet {
+    let agents = "[agents.team-1]\ncomponent = \"<echo>\"\n[agents.other]\ncomponent = \"<echo>\"\n";
+    Fleet::new(&format!("{}{agents}", keys()))
+}
+
+fn with_json(method: &str, target: &str, body: &Value) -> Request {
+    Request::new(method, target).header("content-type", "application/json").body(body.to_string())
+}
+
+/// What a path asks of who takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing, not even a key.
+    Nothing,
+    /// A key, of whatever role; it is told of the agents in its scope.
+    Key,
+    /// A key whose scope has the agent.
+    Scope,
+    /// That, and the role `admin`.
+    Admin,
+    /// The role `operator`.
+    Operator,
+}
+
+/// Every path that the host answers: what it needs, and how it is asked about the agent `id`.
+fn paths(id: &str) -> Vec<(Needs, &'static str, Request)> {
+    use Needs::{Admin, Key, Nothing, Operator, Scope};
+    let agent = |rest: &str| format!("/api/agents/{id}{rest}");
+    let task = json!({ "task": "say something" });
+    let query = json!({ "agent": id, "query": "x" });
+    vec![
+        (Key, "/orchestrator/route", Request::post("/orchestrator/route", &task)),
+        (Scope, "/orchestrator/execute", Request::post("/orchestrator/execute", &query)),
+        (Key, "/orchestrator/smart-execute", Request::post("/orchestrator/smart-execute", &task)),
+        (Key, "/orchestrator/batch", Request::post("/orchestrator/batch", &json!([query]))),
+        (Key, "/orchestrator/agents", Request::get("/orchestrator/agents")),
+        (Scope, "/orchestrator/agents/{id}", Request::get(&format!("/orchestrator/agents/{id}"))),
+        (Key, "/orchestrator/stats", Request::get("/orchestrator/stats")),
+        (Admin, "/api/agents", Request::post("/api/agents", &json!({ "id": id, "component": "team-1" }))),
+        (
+            Admin,
+            "/api/agents/generate",
+            Request::post(
+                "/api/agents/generate",
+                &json!({ "template": id, "count": 1, "prefix": "team-made-" }),
+            ),
+        ),
+        (Admin, "/api/agents/{id}", with_json("PUT", &agent(""), &json!({ "component": "team-1" }))),
+        (Admin, "/api/agents/{id}", Request::new("DELETE", &agent(""))),
+        (Admin, "/api/agents/{id}/approve", with_json("POST", &agent("/approve"), &json!({}))),
+        (Admin, "/api/agents/{id}/rollback", with_json("POST", &agent("/rollback"), &json!({}))),
+        (Scope, "/api/agents/{id}/execute", Request::post(&agent("/execute"), &json!({ "query": "x" }))),
+        (Key, "/api/agents/status", Request::get("/api/agents/status")),
+        (Key, "/agents/status", Request::get("/agents/status")),
+        (Operator, "/metrics", Request::get("/metrics")),
+        (Nothing, "/healthz", Request::get("/healthz")),
+        (Nothing, "/liveness", Request::get("/liveness")),
+        (Nothing, "/health", Request::get("/health")),
+        (Nothing, "/readyz", Request::get("/readyz")),
+        (Nothing, "/readiness", Request::get("/readiness")),
+    ]
+}
+
+#[test]
+fn every_path_asks_for_its_role_and_scope() {
+    let fleet = fleet();
+    let server = fleet.start().key(OPERATOR).serve();
+    for id in ["team-1", "other", "ghost"] {
+        let inside = id == "team-1";
+        for (needs, path, request) in paths(id) {
+            let keyless = server.ask_plainly(request.clone());
+            assert_eq!(keyless.status == 401, needs != Needs::Nothing, "{path} without a key");
+            for (who, secret, role, has) in [
+                ("caller", CALLER, 0, inside),
+                ("admin", ADMIN, 1, inside),
+                ("wide", WIDE, 1, true),
+                ("operator", OPERATOR, 2, true),
+            ] {
+                let may = match needs {
+                    Needs::Nothing | Needs::Key => true,
+                    Needs::Scope => has,
+                    Needs::Admin => role >= 1 && has,
+                    Needs::Operator => role >= 2,
+                };
+                let reply = server.ask_plainly(request.clone().key(secret));
+                if may {
+                    assert!(reply.status != 403 && reply.status != 401, "{who} {path} {id}: {}", reply.text);
+                } else {
+                    reply.expect_failure(403, "forbidden");
+                }
+            }
+        }
+    }
+    // What was asked for changed nothing of what is not the scoped keys'.
+    assert_eq!(server.agent("other")["generation"], 1);
+}
+
+#[test]
+fn the_table_above_has_every_path_that_is_served() {
+    let source = fs::read_to_string(root().join("host/src/api/mod.rs")).expect("the paths");
+    let served: BTreeSet<&str> =
+        source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let known = paths("x");
+    let known: BTreeSet<&str> = known.iter().map(|(_, path, _)| *path).collect();
+    assert_eq!(served, known);
+}
+
+#[test]
+fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
+    let fleet = fleet();
+    let server = fleet.start().key(OPERATOR).serve();
+    let told = |reply: Reply, name: &str| {
+        let mut body = reply.json();
+        body["request_id"] = Value::Null;
+        (reply.status, body.to_string().replace(name, "NAME"))
+    };
+    for ((_, path, there), (_, _, not)) in paths("other").into_iter().zip(paths("ghost")) {
+        if !path.starts_with("/api/agents") || path == "/api/agents/status" {
+            continue;
+        }
+        let there = told(server.ask_plainly(there.key(ADMIN)), "other");
+        let not = told(server.ask_plainly(not.key(ADMIN)), "ghost");
+        assert_eq!(there, not, "{path}");
+    }
+    // Nor by what a new agent is to share: an agent, or the digest of what it runs.
+    let share = |component: &str| {
+        let body = json!({ "id": "team-new", "component": component });
+        server.ask_plainly(Request::post("/api/agents", &body).key(ADMIN))
+    };
+    assert_eq!(told(share("other"), "other"), told(share("ghost"), "ghost"));
+    let secret = server.ask(multipart("POST", "/api/agents", &json!({ "id": "foreign" }), &plain(9)));
+    secret.expect(201);
+    let (there, not) = (digest(&plain(9)), digest(&plain(8)));
+    assert_eq!(told(share(&there), &there), told(share(&not), &not));
+    share("team-1").expect(201);
+    server
+        .ask_plainly(Request::new("DELETE", "/api/agents/foreign").key(ADMIN))
+        .expect_failure(403, "forbidden");
+    server.ask_plainly(Request::new("DELETE", "/api/agents/foreign").key(WIDE)).expect(200);
+}
+
+fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
+    let mut body = Vec::new();
+    for (name, content) in [("settings", settings.to_string().as_bytes()), ("component", component)] {
+        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
+        body.extend(content);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--frontier--\r\n");
+    Request::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
+}
+
+fn register(server: &Server, key: &str, id: &str, settings: Value, component: &[u8]) -> Reply {
+    let mut settings = settings;
+    settings["id"] = json!(id);
+    server.ask_plainly(multipart("POST", "/api/agents", &settings, component).key(key))
+}
+
+#[test]
+fn an_admin_puts_agents_only_where_its_scope_reaches() {
+    let fleet = fleet();
+    let server = fleet.start().key(OPERATOR).serve();
+    let none = || json!({});
+    let refused = |reply: Reply| drop(reply.expect_failure(403, "forbidden"));
+    register(&server, ADMIN, "team-2", none(), &plain(1)).expect(201);
+    register(&server, ADMIN, "team-3", json!({ "category": "utility" }), &plain(1)).expect(201);
+    refused(register(&server, ADMIN, "elsewhere", none(), &plain(1)));
+    refused(register(&server, ADMIN, "elsewhere", json!({ "category": "team-2" }), &plain(1)));
+    // Another key trusts that category: an agent is put there by nobody whose scope does not name it, be it
+    // by the settings' word or the component's.
+    refused(register(&server, ADMIN, "team-4", json!({ "category": "finance" }), &plain(1)));
+    refused(register(&server, ADMIN, "team-4", none(), &of_category("finance", 1)));
+    let put = multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(1));
+    refused(server.ask_plainly(put.clone().key(ADMIN)));
+    assert_eq!(server.agent("team-2")["category"], "test");
+    server.ask_plainly(put.key(WIDE)).expect(200);
+    assert_eq!(server.agent("team-2")["category"], "finance");
+    // Where it is now, it is its admin's to change on.
+    let put = multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(2));
+    server.ask_plainly(put.key(ADMIN)).expect(200);
+    let made = |prefix: &str, template: &str| {
+        let body = json!({ "template": template, "count": 2, "prefix": prefix });
+        server.ask_plainly(Request::post("/api/agents/generate", &body).key(ADMIN))
+    };
+    refused(made("elsewhere-", "team-3"));
+    refused(made("team-of-finance-", "team-2"));
+    refused(made("team-made-", "other"));
+    made("team-made-", "team-3").expect(201);
+    assert_eq!(server.get("/orchestrator/agents/elsewhere").status, 404);
+}
+
+#[test]
+fn an_admin_of_a_category_stays_in_it() {
+    const HOLDER: &str = "key-of-a-category-admin-0123456789ab";
+    let settings = format!(
+        "{}{}[agents.other]\ncomponent = \"<echo>\"\n[agents.mine]\ncomponent = \"<echo>\"\ncategory = \"finance\"\n",
+        keys(),
+        key("holder", HOLDER, "admin", "\"category:finance\"")
+    );
+    let fleet = Fleet::new(&settings);
+    let server = fleet.start().key(OPERATOR).serve();
+    register(&server, HOLDER, "books", json!({ "category": "finance" }), &plain(1)).expect(201);
+    register(&server, HOLDER, "ledger", json!({}), &of_category("finance", 1)).expect(201);
+    register(&server, HOLDER, "games", json!({ "category": "fun" }), &plain(1))
+        .expect_failure(403, "forbidden");
+    // There is one of that name, which it may not know: no 409.
+    let taken = register(&server, HOLDER, "other", json!({ "category": "finance" }), &plain(1));
+    taken.expect_failure(403, "forbidden");
+    let moved = multipart("PUT", "/api/agents/books", &json!({ "category": "fun" }), &plain(1));
+    server.ask_plainly(moved.key(HOLDER)).expect_failure(403, "forbidden");
+    server.ask_plainly(Request::new("DELETE", "/api/agents/books").key(HOLDER)).expect(200);
+    let own = server.ask_plainly(Request::new("DELETE", "/api/agents/mine").key(HOLDER));
+    own.expect_failure(409, "conflict");
+}
+
+#[test]
+fn new_code_moves_an_agent_into_no_scope_by_its_own_word() {
+    let settings = format!("{}[agents.team-1]\ncomponent = \"plugins/a.wasm\"\n", keys());
+    let fleet = Fleet::new(&settings);
+    let first = fleet.plugin("a", &of_category("games", 1));
+    let server = fleet.start().key(OPERATOR).serve();
+    assert_eq!(server.wait_for_digest("team-1", &first)["category"], "games");
+    let seen = |server: &Server| {
+        let list = server.ask_plainly(Request::get("/orchestrator/agents").key(FINANCE)).expect(200);
+        let page = server.ask_plainly(Request::get("/orchestrator/agents/team-1").key(FINANCE)).status;
+        (list.as_array().map(Vec::len), page)
+    };
+    let second = fleet.plugin("a", &of_category("finance", 2));
+    let page = server.wait_for_pending("team-1", &second);
+    assert_eq!(page["status"], "pending_approval");
+    assert_eq!(page["pending"]["wants"], json!(["category: finance"]));
+    let remedy = page["pending"]["remedy"].as_str().expect("a remedy");
+    assert!(remedy.contains("category = \"finance\"") && remedy.contains("stockade approve"), "{remedy}");
+    assert_eq!((&page["digest"], &page["category"]), (&json!(first), &json!("games")));
+    assert_eq!(seen(&server), (Some(0), 403));
+    let listed = fleet.command(&server, &["agents"]);
+    assert!(listed.err.contains("category: finance"), "{listed:?}");
+    // It waits on after a restart, and what served serves.
+    drop(server);
+    let server = fleet.start().key(OPERATOR).serve();
+    let page = server.wait_for_pending("team-1", &second);
+    assert_eq!((&page["digest"], &page["category"]), (&json!(first), &json!("games")));
+    assert_eq!(seen(&server), (Some(0), 403));
+    // An admin whose scope does not name the category lets nothing into it.
+    let approve = |key: &str| {
+        let body = json!({ "digest": second });
+        server.ask_plainly(with_json("POST", "/api/agents/team-1/approve", &body).key(key))
+    };
+    approve(ADMIN).expect_failure(403, "forbidden");
+    approve(WIDE).expect(200);
+    assert_eq!(server.wait_for_digest("team-1", &second)["category"], "finance");
+    assert_eq!(seen(&server), (Some(1), 200));
+    // The settings' word needs no approval, and goes before the component's.
+    fleet.settings(&format!("{settings}category = \"tools\"\n"));
+    server.wait_for_page("team-1", "the settings' category counts", |page| page["category"] == "tools");
+    let third = fleet.plugin("a", &of_category("games", 3));
+    assert_eq!(server.wait_for_digest("team-1", &third)["category"], "tools");
+}
+
+#[test]
+fn callers_see_no_paths_no_names_of_keys_and_nothing_that_waits() {
+    let settings = format!(
+        "{}[agents.team-1]\ncomponent = \"plugins/planted-path.wasm\"\n[agents.team-2]\ncomponent = \"plugins/planted-gone.wasm\"\n",
+        keys()
+    );
+    let fleet = Fleet::new(&settings);
+    let first = fleet.plugin("planted-path", &of_category("a", 1));
+    let server = fleet.start().key(OPERATOR).serve();
+    server.wait_for_digest("team-1", &first);
+    // Taken back by a key with a name; then one that waits; and a load that fails.
+    let second = fleet.plugin("planted-path", &of_category("a", 2));
+    server.wait_for_digest("team-1", &second);
+    let back = with_json("POST", "/api/agents/team-1/rollback", &json!({}));
+    server.ask_plainly(back.key(ADMIN)).expect(200);
+    server.wait_for_digest("team-1", &first);
+    let third = fleet.plugin("planted-path", &of_category("b", 3));
+    server.wait_for_pending("team-1", &third);
+    fleet.plugin("planted-path", b"no component");
+    server.wait_for_failure("team-1", &["planted-path"]);
+    let pages = [
+        "/orchestrator/agents/team-1",
+        "/orchestrator/agents/team-2",
+        "/orchestrator/agents",
+        "/api/agents/status",
+        "/agents/status",
+        "/orchestrator/stats",
+    ];
+    let folder = fleet.path("").display().to_string();
+    let planted =
+        [folder.trim_end_matches('/'), "planted", "key `admin`", "`admin`", &second, &third, "blocked\":[{"];
+    for path in pages {
+        let page = server.ask_plainly(Request::get(path).key(CALLER));
+        page.expect(200);
+        for word in planted {
+            assert!(!page.text.contains(word), "{path} shows {word}: {}", page.text);
+        }
+    }
+    let page = |key: &str, id: &str| {
+        server.ask_plainly(Request::get(&format!("/orchestrator/agents/{id}")).key(key)).expect(200)
+    };
+    let caller = page(CALLER, "team-1");
+    assert_eq!(caller["last_reload"]["error"], "its component could not be loaded");
+    for (field, value) in [("pending", Value::Null), ("previous", json!([])), ("blocked", json!([]))] {
+        assert_eq!(caller[field], value, "{field}");
+    }
+    assert_eq!((&caller["digest"], &caller["status"]), (&json!(first), &json!("pending_approval")));
+    assert_eq!(page(CALLER, "team-2")["last_reload"]["error"], "its component is not there");
+    // Whoever may change it sees all of it; the fields are the same.
+    for key in [ADMIN, WIDE, OPERATOR] {
+        let all = page(key, "team-1");
+        let text = all.to_string();
+        for word in ["planted-path", "key `admin`", &second, &third] {
+            assert!(text.contains(word), "{word} is not in {text}");
+        }
+        let fields = |page: &Value| page.as_object().expect("a page").keys().cloned().collect::<Vec<_>>();
+        assert_eq!(fields(&all), fields(&caller));
+    }
+}
+
+#[test]
+fn a_version_that_failed_says_why_to_whoever_may_change_it() {
+    let settings = format!("{}[agents.team-1]\ncomponent = \"plugins/a.wasm\"\n", keys());
+    let fleet = Fleet::new(&settings);
+    let first = fleet.plugin("a", &plain(1));
+    let server = fleet.start().key(ADMIN).serve();
+    server.wait_for_digest("team-1", &first);
+    fleet.plugin("a", &failing(2));
+    server.wait_for_digest("team-1", &digest(&failing(2)));
+    // An admin's own agent is its own to take back, with its own key.
+    server.ask(with_json("POST", "/api/agents/team-1/rollback", &json!({}))).expect(200);
+    assert_eq!(server.agent("team-1")["digest"], first);
+    assert!(server.agent("team-1")["blocked"][0]["reason"].to_string().contains("key `admin`"));
+}
