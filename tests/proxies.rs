@@ -2,7 +2,7 @@
 //! alone, however they are handed on.
 
 use crate::support::server::Start;
-use crate::support::{Connection, Request, Server};
+use crate::support::{Connection, Fleet, Request, Server, poll_until};
 
 const FLEET: &str = "[agents.echo]\ncomponent = \"<echo>\"\n";
 
@@ -83,4 +83,20 @@ fn the_log_names_the_client_that_a_trusted_proxy_names_and_nobody_elses() {
     ] {
         assert_eq!(logged(&server, id, request), client, "{id}");
     }
+}
+
+#[test]
+fn a_proxy_is_trusted_from_the_moment_that_the_settings_say_so() {
+    let fleet = Fleet::new(FLEET);
+    let server = fleet.serve();
+    let mut asked = 0;
+    let mut client = || {
+        asked += 1;
+        logged(&server, &format!("live-{asked}"), list().header("x-forwarded-for", "198.51.100.1"))
+    };
+    assert_eq!(client(), "127.0.0.1");
+    fleet.settings(&format!("[server]\ntrusted_proxies = \"127.0.0.0/8\"\n{FLEET}"));
+    poll_until("the proxy is trusted", || (client() == "198.51.100.1").then_some(()));
+    fleet.settings(FLEET);
+    poll_until("it is trusted no longer", || (client() == "127.0.0.1").then_some(()));
 }
