@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use stockade::capabilities::costs::{Cost, cost};
 use stockade::capabilities::grants::{self, DECISIONS, Decision};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -278,6 +279,50 @@ fn every_interface_that_the_library_links_has_been_decided_about() {
         }
         assert_eq!(grants::decision(&format!("{name}@9.9.9")), Some(*decision));
     }
+}
+
+/// The functions of a WIT file that are given something of any length, with their interfaces.
+fn of_any_length(text: &str) -> Vec<(String, String)> {
+    let package = text.lines().find_map(|line| line.trim().strip_prefix("package ")).unwrap_or_default();
+    let package = package.split('@').next().unwrap_or_default().to_owned();
+    let code: String =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
+    let mut found = Vec::new();
+    for part in code.split("interface ").skip(1) {
+        let interface = format!("{package}/{}", part.split(['{', ' ']).next().unwrap_or_default());
+        let mut rest = part;
+        while let Some(at) = rest.find("func(") {
+            let name = rest[..at].trim_end().trim_end_matches("static").trim_end().trim_end_matches(':');
+            let name = name.trim_end().rsplit([' ', '{', ';']).next().unwrap_or_default();
+            let given = &rest[at..];
+            // Up to the result: a parameter's own types have angle brackets only.
+            let given = &given[..given.find(')').expect("the parameters end")];
+            let long = ["string", "list<", "len: u64", "len: filesize", "length: filesize"];
+            if long.iter().any(|word| given.contains(word)) {
+                found.push((interface.clone(), name.trim_start_matches('%').to_owned()));
+            }
+            rest = &rest[at + "func(".len()..];
+        }
+    }
+    found
+}
+
+#[test]
+fn every_function_that_is_given_a_length_is_charged_by_it_or_out_of_reach() {
+    let functions: Vec<_> = library_files().iter().flat_map(|text| of_any_length(text)).collect();
+    let mut charged = 0;
+    for (interface, function) in &functions {
+        // What nobody links need not be paid.
+        if grants::decision(interface).is_some() {
+            let word = cost(interface, function);
+            assert!(word.is_some(), "nothing is decided about the cost of {interface} {function}");
+            charged += usize::from(word == Some(Cost::Charged));
+        }
+    }
+    for known in ["poll", "write", "get-random-bytes", "resolve-addresses", "open-at"] {
+        assert!(functions.iter().any(|(_, name)| name == known), "{known} is not found: {functions:?}");
+    }
+    assert!(charged >= 8, "{functions:?}");
 }
 
 /// The WIT files of the version of `wasmtime-wasi` that this workspace is locked to.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use super::meter::{BYTE_FUEL, LINE_FUEL};
 use super::{CallState, HostLimit};
 use crate::bindings::v0_1::wasi::logging::logging::{Host, Level};
 
@@ -47,12 +48,16 @@ pub struct GuestLog {
     /// Bytes written to stdout and stderr, kept or not.
     written: u64,
     write_limit: u64,
+    /// Fuel for what was done here and is not charged yet.
+    work: u64,
 }
 
 /// The longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 4096;
 /// What a line costs of the bound besides its text: about what the host's log adds to it.
 const LINE_COST: u64 = 128;
+/// The most bytes that a stream takes at once: some lines' worth, so that no write is long.
+const PERMIT: usize = 16 * 1024;
 /// The lines of stderr that join the message of a trap.
 const LAST_LINES: usize = 10;
 
@@ -89,7 +94,17 @@ impl GuestLog {
         }
     }
 
+    /// The fuel for what was written since this was asked last.
+    pub(super) fn take_work(&mut self) -> u64 {
+        std::mem::take(&mut self.work)
+    }
+
     fn push_line(&mut self, source: Source, line: &[u8]) {
+        self.work += LINE_FUEL;
+        if source != Source::Stderr && self.room < LINE_COST {
+            self.left_out += 1;
+            return;
+        }
         // Nothing that a guest writes may look like a line of the host's own.
         let text = String::from_utf8_lossy(line)
             .trim_end()
@@ -110,6 +125,7 @@ impl GuestLog {
     }
 
     fn write(&mut self, source: Source, mut bytes: &[u8]) {
+        self.work += bytes.len() as u64 * BYTE_FUEL;
         while !bytes.is_empty() {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let (part, rest) = match end {
@@ -136,8 +152,16 @@ fn is_advice(line: &str) -> bool {
 /// One of the two standard streams, writing into the call's log.
 #[derive(Clone)]
 pub(super) struct LogStream {
-    pub(super) log: Arc<Mutex<GuestLog>>,
-    pub(super) source: Source,
+    log: Arc<Mutex<GuestLog>>,
+    source: Source,
+    /// Bytes that `check-write` allowed and no write has used.
+    permit: usize,
+}
+
+impl LogStream {
+    pub(super) fn new(log: Arc<Mutex<GuestLog>>, source: Source) -> Self {
+        Self { log, source, permit: 0 }
+    }
 }
 
 impl IsTerminal for LogStream {
@@ -164,6 +188,13 @@ impl Pollable for LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // `wasi:io`: a write that was not allowed traps.
+        let Some(left) = self.permit.checked_sub(bytes.len()) else {
+            let limit = self.permit as u64;
+            let what = "bytes in this write to a stream, which is what `check-write` allowed";
+            return Err(StreamError::Trap(HostLimit { what, limit }.into()));
+        };
+        self.permit = left;
         let mut log = self.log.lock();
         log.written = log.written.saturating_add(bytes.len() as u64);
         if log.written > log.write_limit {
@@ -179,7 +210,8 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 * 1024)
+        self.permit = PERMIT;
+        Ok(PERMIT)
     }
 }
 

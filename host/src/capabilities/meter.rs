@@ -24,7 +24,23 @@ pub struct Meter {
     host_calls_limit: u64,
     host_bytes: u64,
     host_bytes_limit: u64,
+    /// Fuel for host work that is not paid yet.
+    owed: u64,
 }
+
+/// Fuel for a call into the host, whatever it does: what entering and leaving costs.
+pub(crate) const CALL_FUEL: u64 = 100;
+/// Fuel for each byte that a host call is given, gives or makes.
+pub(crate) const BYTE_FUEL: u64 = 1;
+/// Fuel for each handle that is waited for.
+pub(crate) const HANDLE_FUEL: u64 = 300;
+/// Fuel for each line that is told apart from the next.
+pub(crate) const LINE_FUEL: u64 = 30;
+/// The most bytes that one call into the host may pass: they are copied before a host function
+/// runs, so that nothing else bounds them.
+pub(crate) const ONE_CALL_BYTES: u64 = 256 * 1024;
+/// What one call may always pass, since the host's own interfaces need a little.
+const LEAST_CALL_BYTES: u64 = 4 * 1024;
 
 /// The size of a table's element in the host's memory, in bytes.
 const TABLE_ELEMENT: u64 = 8;
@@ -40,7 +56,25 @@ impl Meter {
             host_calls_limit: limits.host_calls,
             host_bytes: 0,
             host_bytes_limit: limits.host_bytes,
+            owed: 0,
         }
+    }
+
+    /// Charges fuel for work of the host. It is paid as the host call returns, so the amount must
+    /// depend on the call's arguments alone: a call that is run again costs the same.
+    pub(crate) fn owe(&mut self, fuel: u64) {
+        self.owed = self.owed.saturating_add(fuel);
+    }
+
+    /// What is to be paid now.
+    pub(super) fn take_owed(&mut self) -> u64 {
+        std::mem::take(&mut self.owed)
+    }
+
+    /// The most bytes that the next call into the host may pass.
+    pub fn one_call_bytes(&self) -> u64 {
+        let left = self.host_bytes_limit.saturating_sub(self.host_bytes);
+        left.clamp(LEAST_CALL_BYTES, ONE_CALL_BYTES)
     }
 
     /// The most bytes that memories and tables held at once. They never shrink.
@@ -69,6 +103,7 @@ impl Meter {
     /// The limit that this call exceeds; as a trap it ends the guest.
     pub(crate) fn charge_call(&mut self, bytes: usize) -> Result<(), HostLimit> {
         self.host_calls += 1;
+        self.owe(CALL_FUEL);
         if self.host_calls > self.host_calls_limit {
             return Err(HostLimit { what: "host calls", limit: self.host_calls_limit });
         }
@@ -84,6 +119,7 @@ impl Meter {
         if self.host_bytes > self.host_bytes_limit {
             return Err(HostLimit { what: "host-call bytes", limit: self.host_bytes_limit });
         }
+        self.owe((bytes as u64).saturating_mul(BYTE_FUEL));
         Ok(())
     }
 

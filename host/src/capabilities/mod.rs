@@ -4,10 +4,13 @@
 //! with an agent's version, [`CallState`] with one call. Nothing here knows the registry, the
 //! scheduler or HTTP.
 
+pub mod costs;
 pub mod grants;
 mod log;
 mod meter;
+mod poll;
 mod random;
+mod resolve;
 mod settings;
 mod system;
 
@@ -68,7 +71,7 @@ impl CallState {
         limits: &Limits,
     ) -> Self {
         let log = Arc::new(Mutex::new(GuestLog::new(limits.log, limits.host_bytes)));
-        let stream = |source| log::LogStream { log: log.clone(), source };
+        let stream = |source| log::LogStream::new(log.clone(), source);
         let wasi = WasiCtx::builder()
             .stdout(stream(Source::Stdout))
             .stderr(stream(Source::Stderr))
@@ -86,6 +89,11 @@ impl CallState {
         &self.agent.id
     }
 
+    /// The fuel for what the host has done for the guest since this was asked last.
+    pub fn take_owed(&mut self) -> u64 {
+        self.meter.take_owed().saturating_add(self.log.lock().take_work())
+    }
+
     /// Whether the guest may use the gated `capability` now; a refusal is recorded once.
     fn allowed(&mut self, capability: &'static str) -> Result<(), String> {
         let Err(denial) = grants::check(self.agent.id.as_str(), capability, &self.agent.grants, &self.caller)
@@ -101,7 +109,9 @@ impl CallState {
 }
 
 impl WasiView for CallState {
+    /// Every function of the library comes by here, once a call.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.meter.owe(meter::CALL_FUEL);
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
@@ -113,6 +123,8 @@ impl WasiView for CallState {
 pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     random::add_to_linker(linker)?;
+    poll::add_to_linker(linker)?;
+    resolve::add_to_linker(linker)?;
     stockade::system::system::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

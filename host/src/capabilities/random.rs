@@ -6,10 +6,15 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 
 use super::CallState;
+use super::meter::CALL_FUEL;
+
+/// Fuel for a random number: each asks the operating system.
+const NUMBER_FUEL: u64 = 3 * CALL_FUEL;
 
 impl CallState {
     fn random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
         // Charged before they are made: a request beyond the limit allocates nothing.
+        self.meter.owe(CALL_FUEL);
         self.meter.charge_bytes(usize::try_from(length).unwrap_or(usize::MAX))?;
         let mut bytes = vec![0; length as usize];
         getrandom::fill(&mut bytes)?;
@@ -17,6 +22,7 @@ impl CallState {
     }
 
     fn random_number(&mut self) -> wasmtime::Result<u64> {
+        self.meter.owe(NUMBER_FUEL);
         self.meter.charge_bytes(size_of::<u64>())?;
         Ok(getrandom::u64()?)
     }

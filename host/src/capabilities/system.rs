@@ -17,6 +17,10 @@ use machine::ThisMachine;
 
 /// The most processes that are listed.
 const MAX_PROCESSES: usize = 100;
+/// Fuel for reading figures from the operating system.
+const READING_FUEL: u64 = 100_000;
+/// Fuel for reading every process's.
+const PROCESSES_FUEL: u64 = 2_000_000;
 
 /// Where `stockade:system` reads.
 #[derive(Debug)]
@@ -105,8 +109,10 @@ fn largest(mut all: Vec<Process>, order: Order, limit: u32) -> Vec<Process> {
 }
 
 impl CallState {
-    fn system(&mut self) -> wasmtime::Result<Result<Arc<super::Services>, Error>> {
+    /// The source of figures, for a reading that costs so much fuel.
+    fn system(&mut self, fuel: u64) -> wasmtime::Result<Result<Arc<super::Services>, Error>> {
         self.meter.charge_call(0)?;
+        self.meter.owe(fuel);
         let services = self.services.clone();
         Ok(self.allowed("system").map(|()| services).map_err(Error::Denied))
     }
@@ -126,7 +132,7 @@ impl CallState {
 
 impl Host for CallState {
     async fn get_machine(&mut self) -> wasmtime::Result<Result<Machine, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.machine().await,
             Err(error) => Err(error),
         };
@@ -134,7 +140,7 @@ impl Host for CallState {
     }
 
     async fn get_cpu(&mut self) -> wasmtime::Result<Result<Cpu, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.cpu().await,
             Err(error) => Err(error),
         };
@@ -142,7 +148,7 @@ impl Host for CallState {
     }
 
     async fn get_load(&mut self) -> wasmtime::Result<Result<Load, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.load().await,
             Err(error) => Err(error),
         };
@@ -150,7 +156,7 @@ impl Host for CallState {
     }
 
     async fn get_memory(&mut self) -> wasmtime::Result<Result<Memory, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.memory().await,
             Err(error) => Err(error),
         };
@@ -158,7 +164,7 @@ impl Host for CallState {
     }
 
     async fn list_disks(&mut self) -> wasmtime::Result<Result<Vec<Disk>, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.disks().await,
             Err(error) => Err(error),
         };
@@ -166,7 +172,7 @@ impl Host for CallState {
     }
 
     async fn list_networks(&mut self) -> wasmtime::Result<Result<Vec<Network>, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(READING_FUEL)? {
             Ok(services) => services.system.networks().await,
             Err(error) => Err(error),
         };
@@ -178,7 +184,7 @@ impl Host for CallState {
         order: Order,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<Process>, Error>> {
-        let answer = match self.system()? {
+        let answer = match self.system(PROCESSES_FUEL)? {
             Ok(services) => services.system.processes(order, limit).await,
             Err(error) => Err(error),
         };
