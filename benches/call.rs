@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use stockade::app::{Host, Purpose};
@@ -46,7 +47,7 @@ fn calls(criterion: &mut Criterion) {
                 query: query.clone(),
                 context: None,
                 request_id: request_id.clone(),
-                time_left: version.limits.timeout,
+                deadline: Instant::now() + version.limits.timeout,
             };
             let (engine, invocation) = (&host.engine, &invocation);
             async move {

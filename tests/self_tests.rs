@@ -41,12 +41,10 @@ impl Bench {
                 expected: expected.map(str::to_owned),
             })
             .collect();
-        let (engine, guest) = (self.engine.clone(), self.guest.clone());
-        let test = self.engine.spawn(async move {
-            let agent = AgentId::parse("tested").expect("an id");
-            let settings = BTreeMap::from([("city".to_owned(), "Berlin".to_owned())]);
-            engine.self_test(guest, &agent, &limits(fuel), &settings, &examples).await
-        });
+        let agent = AgentId::parse("tested").expect("an id");
+        let settings = BTreeMap::from([("city".to_owned(), "Berlin".to_owned())]);
+        let limits = limits(fuel);
+        let test = self.engine.self_test(self.guest.clone(), &agent, &limits, &settings, &examples);
         self.runtime.block_on(test).expect("the engine runs")
     }
 

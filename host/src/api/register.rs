@@ -5,6 +5,7 @@
 //! that files pass. Owns nothing: what is kept is the registry's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
@@ -377,6 +378,11 @@ fn refused(id: &AgentId, error: RegisterError) -> ApiError {
         }
         RegisterError::NoComponent(_) => {
             ApiError::InvalidRequest { field: Some("component".to_owned()), message }
+        }
+        RegisterError::Busy => {
+            let (agent, reason) = (id.to_string(), "too many agents are being registered");
+            let retry_after = Duration::from_secs(5);
+            ApiError::call(Failure::Overloaded { agent, reason, retry_after }, Some(id))
         }
         RegisterError::Change(error) => changed(id, error),
     }

@@ -66,7 +66,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     let changed = differing!(AuthConfig, auth, new.auth; anonymous, keys);
     diff.settings("auth", auth::KEYS, changed);
     let changed = differing!(EngineConfig, engine, new.engine;
-        max_instances, max_memory, max_core_instances, max_memories, max_tables, max_table_elements,
+        max_instances, trial_instances, max_memory, max_core_instances, max_memories, max_tables, max_table_elements,
         max_core_instance_size, max_component_size, guest_threads, compile_jobs, compile_memory, compile_time,
         optimise_up_to, fuel_yield_interval, cache);
     diff.settings("engine", engine::KEYS, changed);

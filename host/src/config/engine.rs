@@ -12,6 +12,8 @@ use super::section::Section;
 pub struct EngineConfig {
     /// `max_instances`: sandboxes that can exist at once. Default 256.
     pub max_instances: u32,
+    /// `trial_instances`: sandboxes beside those, for trying new versions. Default 16.
+    pub trial_instances: u32,
     /// `max_memory`: the most that any agent's `limits.memory` may ask for. Default 256 MiB.
     pub max_memory: u64,
     /// `max_core_instances`: core modules in one component. Default 32.
@@ -45,6 +47,12 @@ pub struct EngineConfig {
 /// The keys of `[engine]`.
 pub(super) const KEYS: &[Key] = &[
     Key::new("max_instances", count(1, 65_536, 256), "sandboxes that can exist at once").at_restart(),
+    Key::new(
+        "trial_instances",
+        count(1, 1_024, 16),
+        "sandboxes beside those, in which new versions describe and test themselves: so many at once",
+    )
+    .at_restart(),
     Key::new("max_memory", size(PAGE, WASM32, 256 * MIB), "the most that any agent's `limits.memory` may be")
         .at_restart(),
     Key::new("max_core_instances", count(1, 1_000, 32), "core modules in one component").at_restart(),
@@ -97,6 +105,7 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Engine
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1_024));
     EngineConfig {
         max_instances: section.count(report, "max_instances"),
+        trial_instances: section.count(report, "trial_instances"),
         max_memory: section.number(report, "max_memory"),
         max_core_instances: section.count(report, "max_core_instances"),
         max_memories: section.count(report, "max_memories"),

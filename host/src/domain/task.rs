@@ -1,6 +1,6 @@
 //! A task: text that somebody typed, with what belongs to it.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use super::RequestId;
 
@@ -57,8 +57,8 @@ pub struct Task {
     pub context: Option<Box<str>>,
     /// The request that this belongs to.
     pub request_id: RequestId,
-    /// What is left of the task's time as the guest begins.
-    pub time_left: Duration,
+    /// When the task's time is up, fixed as the task was accepted.
+    pub deadline: Instant,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
+use super::crossing::Crossing;
 use super::lines::Lines;
 use super::{Engine, LinkedComponent, frames};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
@@ -83,10 +84,12 @@ impl<'a> Sandbox<'a> {
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
         let transfer = limits.host_bytes.max(limits.output.saturating_add(1));
-        store.set_hostcall_fuel(usize::try_from(transfer).unwrap_or(usize::MAX));
         store.set_max_component_handles(limits.handles as usize);
         store.set_fuel(limits.fuel)?;
-        store.fuel_async_yield_interval(Some(engine.config.fuel_yield_interval.max(1)))?;
+        let slice = engine.config.fuel_yield_interval.max(1);
+        store.fuel_async_yield_interval(Some(slice))?;
+        let result_bytes = usize::try_from(transfer).unwrap_or(usize::MAX);
+        store.call_hook_async(Crossing::new(slice, limits.fuel, result_bytes));
         let lines = invocation.component.lines.clone();
         Ok(Self { store, limits, lines, began: Instant::now(), spent })
     }
@@ -124,7 +127,10 @@ impl<'a> Sandbox<'a> {
         if text.contains(HOSTCALL_FUEL_MESSAGE) {
             // Inside a host call there is guest code on the stack; at the end there is none.
             return if error.is::<WasmBacktrace>() {
-                Failure::HostLimitExceeded { what: "host-call bytes", limit: limits.host_bytes }
+                Failure::HostLimitExceeded {
+                    what: "bytes in one host call",
+                    limit: state.meter.one_call_bytes(),
+                }
             } else {
                 Failure::OutputTooLarge { size: limits.output + 1, limit: limits.output }
             };
@@ -153,7 +159,7 @@ impl Drop for Sandbox<'_> {
 }
 
 impl Engine {
-    /// Runs `task` in a fresh sandbox, for at most `task.time_left`. Poll it on the guests'
+    /// Runs `task` in a fresh sandbox, until `task.deadline` at the latest. Poll it on the guests'
     /// threads ([`Engine::spawn`]). Dropping the future ends the guest and frees its slot.
     ///
     /// # Errors
@@ -178,8 +184,11 @@ impl Engine {
         task: Task,
         spent: &mut Spent,
     ) -> Result<Reply, Failure> {
-        let time_left = task.time_left;
+        let deadline = task.deadline;
         let limit = invocation.limits.timeout;
+        if Instant::now() >= deadline {
+            return Err(Failure::DeadlineExceeded { limit, queued: true });
+        }
         let run = async {
             let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
             let mut sandbox = Sandbox::new(self, services, invocation, spent).map_err(broken)?;
@@ -190,7 +199,7 @@ impl Engine {
                 Err(error) => Err(sandbox.failure(&error)),
             }
         };
-        match tokio::time::timeout(time_left, run).await {
+        match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(result) => result,
             Err(_) => Err(Failure::DeadlineExceeded { limit, queued: false }),
         }
@@ -208,7 +217,8 @@ async fn run_handle(
         query: task.query.as_str().to_owned(),
         context: task.context.as_deref().map(str::to_owned),
         request_id: task.request_id.as_str().to_owned(),
-        deadline_ms: u64::try_from(task.time_left.as_millis()).unwrap_or(u64::MAX),
+        deadline_ms: u64::try_from(task.deadline.saturating_duration_since(Instant::now()).as_millis())
+            .unwrap_or(u64::MAX),
     };
     agent.stockade_agent_agent().call_handle(store, &task).await
 }

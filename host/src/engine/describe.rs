@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::Sandbox;
+use super::trial::{MAX_IDLE, TrialError};
 use super::{Engine, Invocation, LinkedComponent, Spent};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::AgentRights;
@@ -69,6 +70,9 @@ pub enum DescribeError {
     /// It did not answer in time.
     #[error("`describe` did not return within {} s; it should only return constants", TRIAL_TIME.as_secs())]
     TimedOut,
+    /// It waited for something.
+    #[error("`describe` waited for more than {} s; it should only return constants", MAX_IDLE.as_secs())]
+    Waited,
     /// It failed.
     #[error("`describe` failed: {0}")]
     Failed(String),
@@ -78,11 +82,28 @@ pub enum DescribeError {
 }
 
 impl Engine {
-    /// Runs `describe` in a fresh sandbox of `limits.memory`. Poll it on the guests' threads.
+    /// Runs `describe` in a fresh sandbox of `limits.memory`, as a trial. `None` if the guests'
+    /// threads closed before it ended.
     ///
     /// # Errors
     /// [`DescribeError`] says what to change.
     pub async fn describe(
+        self: &Arc<Self>,
+        component: Arc<LinkedComponent>,
+        agent: &AgentId,
+        limits: &Limits,
+    ) -> Option<Result<Description, DescribeError>> {
+        let (engine, agent, limits) = (self.clone(), agent.clone(), *limits);
+        let describe = async move { engine.run_trial(component, &agent, &limits).await };
+        match self.try_out(TRIAL_TIME, describe).await {
+            Ok(described) => Some(described),
+            Err(TrialError::Idle) => Some(Err(DescribeError::Waited)),
+            Err(TrialError::TimedOut) => Some(Err(DescribeError::TimedOut)),
+            Err(TrialError::Closed) => None,
+        }
+    }
+
+    async fn run_trial(
         &self,
         component: Arc<LinkedComponent>,
         agent: &AgentId,

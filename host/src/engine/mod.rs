@@ -7,9 +7,11 @@
 mod cache;
 mod call;
 mod child;
+mod clock;
 mod compile;
 mod compiler;
 mod component;
+mod crossing;
 mod describe;
 mod frames;
 mod lines;
@@ -17,6 +19,7 @@ mod output;
 mod self_test;
 mod settings;
 mod threads;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,12 +29,14 @@ use wasmtime::component::Linker;
 
 pub(crate) use call::DATA_IS_NOT_JSON;
 pub use call::{Invocation, Spent};
+pub use clock::{Progress, RunClock};
 pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
 pub(crate) use describe::context_validator;
 pub use describe::{DescribeError, Description, Example};
 pub use self_test::{MAX_SELF_TESTS, SelfTestError};
 pub use threads::GuestTask;
+pub use trial::TrialError;
 
 use crate::capabilities::{self, CallState, Services};
 use crate::config::EngineConfig;
@@ -116,6 +121,7 @@ pub struct Engine {
     cache: Option<Cache>,
     compiler: Compiler,
     compiling: Arc<Semaphore>,
+    trials: Arc<Semaphore>,
     threads: GuestThreads,
     services: Arc<Services>,
     config: EngineConfig,
@@ -152,6 +158,7 @@ impl Engine {
             cache,
             compiler,
             compiling: Arc::new(Semaphore::new(config.compile_jobs.max(1) as usize)),
+            trials: Arc::new(Semaphore::new(config.trial_instances.max(1) as usize)),
             threads: GuestThreads::start(config.guest_threads, runtime).map_err(EngineError::Threads)?,
             wasmtime,
             services,
@@ -162,7 +169,16 @@ impl Engine {
     /// Runs a future that polls guests on the guests' own threads. Dropping the task cancels
     /// and drops the future there.
     pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> GuestTask<T> {
-        self.threads.spawn(future)
+        self.spawn_timed(future, Arc::default())
+    }
+
+    /// The same, and `clock` shows how the future's turns go.
+    pub fn spawn_timed<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+        clock: Arc<RunClock>,
+    ) -> GuestTask<T> {
+        self.threads.spawn(future, clock)
     }
 
     /// The settings that the engine was made with.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::describe::{TRIAL_FUEL, TRIAL_TIME};
+use super::trial::{MAX_IDLE, TrialError};
 use super::{Engine, Example, Invocation, LinkedComponent, Spent};
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits};
@@ -62,6 +63,11 @@ pub enum SelfTestError {
         /// What came instead, shortened.
         reason: String,
     },
+    /// They waited for something.
+    #[error(
+        "the self-tests waited for more than {} s; give the examples that wait no `expected`", MAX_IDLE.as_secs()
+    )]
+    Waited,
     /// All together cost too much.
     #[error(
         "the self-tests took more than {what} together, up to and with `{task}`; give fewer examples an `expected`, or make them cheaper"
@@ -76,12 +82,36 @@ pub enum SelfTestError {
 
 impl Engine {
     /// Runs each of `examples` that has an expected text, the first [`MAX_SELF_TESTS`] of them,
-    /// until one fails. The text must occur in the response as it is written, upper and lower
-    /// case included. Poll it on the guests' threads.
+    /// until one fails, as a trial. The text must occur in the response as it is written, upper and
+    /// lower case included. `None` if the guests' threads closed before they ended.
     ///
     /// # Errors
     /// [`SelfTestError`] names the example and says what to change.
     pub async fn self_test(
+        self: &Arc<Self>,
+        component: Arc<LinkedComponent>,
+        agent: &AgentId,
+        limits: &Limits,
+        config: &BTreeMap<String, String>,
+        examples: &[Example],
+    ) -> Option<Result<(), SelfTestError>> {
+        if examples.iter().all(|example| example.expected.is_none()) {
+            return Some(Ok(()));
+        }
+        let (engine, agent, limits) = (self.clone(), agent.clone(), *limits);
+        let (config, examples) = (config.clone(), examples.to_vec());
+        let test = async move { engine.run_self_tests(component, &agent, &limits, &config, &examples).await };
+        match self.try_out(ALL_TIME, test).await {
+            Ok(tested) => Some(tested),
+            Err(TrialError::Idle) => Some(Err(SelfTestError::Waited)),
+            Err(TrialError::TimedOut) => {
+                Some(Err(SelfTestError::TooMuch { task: "the last one".to_owned(), what: "30 s" }))
+            }
+            Err(TrialError::Closed) => None,
+        }
+    }
+
+    async fn run_self_tests(
         &self,
         component: Arc<LinkedComponent>,
         agent: &AgentId,
@@ -116,7 +146,7 @@ impl Engine {
                 query,
                 context: None,
                 request_id: RequestId::from_random(number as u128),
-                time_left: invocation.limits.timeout.min(time_left),
+                deadline: Instant::now() + invocation.limits.timeout.min(time_left),
             };
             let mut spent = Spent::default();
             let answer = self.call(&invocation, task_given, &mut spent).await;

@@ -66,7 +66,7 @@ pub(super) fn compiling(effort: Effort) -> Config {
 
 fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    let all = config.max_instances;
+    let all = config.max_instances.saturating_add(config.trial_instances);
     pool.total_component_instances(all)
         .total_core_instances(all.saturating_mul(config.max_core_instances))
         .total_memories(all.saturating_mul(config.max_memories))

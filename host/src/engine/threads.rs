@@ -2,41 +2,107 @@
 //!
 //! A guest that has burnt its share of fuel yields and goes to the back of the queue, so that
 //! a spinning guest delays others by a share and no more. A gate that is fair between tenants
-//! belongs where [`Queue`] hands out the next guest.
+//! belongs where [`Queue`] hands out the next guest. A share that holds its thread for long all the
+//! same gets a spare thread beside it, which goes when that share ends.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 use parking_lot::{Condvar, Mutex};
 
+use super::clock::{self, RunClock};
+
+/// A share that takes longer than this holds its thread.
+const HELD_AFTER: Duration = Duration::from_millis(20);
+/// How often the watcher looks while guests run.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often the watcher looks in vain before it sleeps until a guest runs.
+const LOOKS_IN_VAIN: u32 = 100;
+/// Spare threads for each thread, at the most.
+const SPARES_EACH: usize = 2;
+/// How long closing waits for threads that are held.
+const CLOSING: Duration = Duration::from_secs(1);
+/// How much lower the priority of guests is than that of who answers; compiling is lower still.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 3;
+
+/// One turn of a guest on a thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// Counts up; 0 where no thread of guests runs this.
+    pub(super) number: u64,
+    began: Option<Instant>,
+}
+
+impl Run {
+    /// Whether it has taken longer than `time` by now.
+    pub(super) fn is_longer(&self, time: Duration) -> bool {
+        self.began.is_some_and(|began| began.elapsed() > time)
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<Run> = const { Cell::new(Run { number: 0, began: None }) };
+}
+
+/// The turn that runs on this thread.
+pub(super) fn current_run() -> Run {
+    CURRENT.get()
+}
+
+type Guest = Runnable<Arc<RunClock>>;
+
 /// Guests that are ready to be polled, first come first served.
-#[derive(Default)]
 struct Queue {
+    made: Instant,
     state: Mutex<QueueState>,
     ready: Condvar,
+    /// A thread has ended, or the watcher has something to do.
+    changed: Condvar,
+    /// Whether the watcher looks by itself.
+    watched: AtomicBool,
+    refused_priority: AtomicBool,
 }
 
 #[derive(Default)]
 struct QueueState {
-    runnable: VecDeque<Runnable>,
+    runnable: VecDeque<Guest>,
     idle: usize,
     closed: bool,
+    runs: u64,
+    threads: Vec<Arc<Slot>>,
+    /// Threads whose share takes too long.
+    held: usize,
+    spares: usize,
+}
+
+/// What the watcher sees of a thread.
+#[derive(Default)]
+struct Slot {
+    is_spare: bool,
+    /// Nanoseconds after the queue was made, plus one, since when a share runs; 0 if none does.
+    since: AtomicU64,
+    held: AtomicBool,
 }
 
 impl Queue {
-    fn push(&self, runnable: Runnable) {
+    fn push(&self, guest: Guest) {
+        guest.metadata().is_ready();
         let mut state = self.state.lock();
         if state.closed {
             // Dropping a runnable cancels its guest.
             drop(state);
-            return drop(runnable);
+            return drop(guest);
         }
-        state.runnable.push_back(runnable);
+        state.runnable.push_back(guest);
         let wake = state.idle > 0;
         drop(state);
         if wake {
@@ -44,19 +110,50 @@ impl Queue {
         }
     }
 
-    fn pop(&self) -> Option<Runnable> {
+    /// The next guest and the number of its turn; `None` once this thread is to end.
+    fn pop(&self, slot: &Slot) -> Option<(Guest, u64)> {
         let mut state = self.state.lock();
+        if slot.held.swap(false, Ordering::AcqRel) {
+            state.held -= 1;
+            // Spares that are idle go.
+            self.ready.notify_all();
+        }
         loop {
-            if let Some(runnable) = state.runnable.pop_front() {
-                return Some(runnable);
-            }
-            if state.closed {
+            if state.closed || (slot.is_spare && state.spares > state.held) {
                 return None;
+            }
+            if let Some(guest) = state.runnable.pop_front() {
+                state.runs += 1;
+                return Some((guest, state.runs));
             }
             state.idle += 1;
             self.ready.wait(&mut state);
             state.idle -= 1;
         }
+    }
+
+    fn run(&self, slot: &Slot, (guest, number): (Guest, u64)) {
+        let clock = guest.metadata().clone();
+        clock::set(Some(clock.clone()));
+        let began = Instant::now();
+        clock.begins(began);
+        let since = began.saturating_duration_since(self.made).as_nanos();
+        slot.since.store(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::SeqCst);
+        if !self.watched.load(Ordering::SeqCst) {
+            let _state = self.state.lock();
+            self.watched.store(true, Ordering::SeqCst);
+            self.changed.notify_all();
+        }
+        CURRENT.set(Run { number, began: Some(began) });
+        // A panic is a fault of the host's own code; it is passed on to whoever awaits the task, and
+        // this thread goes on.
+        if catch_unwind(AssertUnwindSafe(|| guest.run())).is_err() {
+            tracing::error!("a guest's host code panicked");
+        }
+        CURRENT.set(Run { number: 0, began: None });
+        clock::set(None);
+        slot.since.store(0, Ordering::SeqCst);
+        clock.ends(began);
     }
 
     fn close(&self) {
@@ -65,11 +162,102 @@ impl Queue {
         let rest = std::mem::take(&mut state.runnable);
         drop(state);
         self.ready.notify_all();
+        self.changed.notify_all();
         drop(rest);
+    }
+
+    /// Starts a thread, which counts from now on.
+    fn start(
+        self: &Arc<Self>,
+        state: &mut QueueState,
+        name: String,
+        is_spare: bool,
+        runtime: &tokio::runtime::Handle,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let slot = Arc::new(Slot { is_spare, ..Slot::default() });
+        let worker = Worker { queue: self.clone(), slot: slot.clone() };
+        let runtime = runtime.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _entered = runtime.enter();
+            worker.queue.lower_priority();
+            while let Some(next) = worker.queue.pop(&worker.slot) {
+                worker.queue.run(&worker.slot, next);
+            }
+        })?;
+        state.spares += usize::from(is_spare);
+        state.threads.push(slot);
+        Ok(thread)
+    }
+
+    /// Guests give way to who answers. Where that is not allowed, all are equal.
+    fn lower_priority(&self) {
+        // Elsewhere a priority is the whole process's.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::process::setpriority_process(None, NICE)
+            && !self.refused_priority.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "guests run at the same priority as who answers");
+        }
+    }
+
+    /// Gives each held thread a spare one, as long as the queue is open. It sleeps while no guest runs.
+    fn watch(self: &Arc<Self>, most: usize, runtime: &tokio::runtime::Handle) {
+        let mut in_vain = 0;
+        let mut started = 0_u64;
+        let mut state = self.state.lock();
+        while !state.closed {
+            if in_vain < LOOKS_IN_VAIN {
+                self.changed.wait_for(&mut state, LOOK_EVERY);
+            } else {
+                self.watched.store(false, Ordering::SeqCst);
+                if state.threads.iter().all(|slot| slot.since.load(Ordering::SeqCst) == 0) {
+                    self.changed.wait(&mut state);
+                }
+                self.watched.store(true, Ordering::SeqCst);
+                in_vain = 0;
+            }
+            let now = u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let (mut runs, mut held) = (false, 0);
+            for slot in &state.threads {
+                let since = slot.since.load(Ordering::SeqCst);
+                runs |= since > 0;
+                let long = since > 0 && now.saturating_sub(since - 1) > HELD_AFTER.as_nanos() as u64;
+                if long && !slot.held.swap(true, Ordering::AcqRel) {
+                    held += 1;
+                }
+            }
+            state.held += held;
+            in_vain = if runs { 0 } else { in_vain + 1 };
+            while !state.closed && state.spares < state.held.min(most) {
+                started += 1;
+                let thread = self.start(&mut state, format!("guest-spare-{started}"), true, runtime);
+                if let Err(error) = thread {
+                    tracing::warn!(%error, "a guest holds its thread, and no spare one can be started");
+                    break;
+                }
+                tracing::debug!(held = state.held, spares = state.spares, "a guest holds its thread");
+            }
+        }
     }
 }
 
-/// The threads. Dropping them cancels what is left and joins them.
+/// A thread's place, given up as the thread ends however it does.
+struct Worker {
+    queue: Arc<Queue>,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        state.threads.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        state.spares -= usize::from(self.slot.is_spare);
+        drop(state);
+        self.queue.changed.notify_all();
+    }
+}
+
+/// The threads. Dropping them cancels what is left and waits for them, but not for one that is held.
 pub(super) struct GuestThreads {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
@@ -78,33 +266,36 @@ pub(super) struct GuestThreads {
 impl GuestThreads {
     /// Starts `count` threads, in which `runtime` is entered: guests' host calls use its timers.
     pub(super) fn start(count: u32, runtime: tokio::runtime::Handle) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue {
+            made: Instant::now(),
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            changed: Condvar::new(),
+            watched: AtomicBool::new(true),
+            refused_priority: AtomicBool::new(false),
+        });
         let mut started = Self { queue: queue.clone(), threads: Vec::new() };
-        for number in 0..count.max(1) {
-            let (queue, runtime) = (queue.clone(), runtime.clone());
-            let thread = std::thread::Builder::new().name(format!("guest-{number}"));
-            started.threads.push(thread.spawn(move || {
-                let _entered = runtime.enter();
-                while let Some(runnable) = queue.pop() {
-                    // A panic is a fault of the host's own code; it is passed on to whoever
-                    // awaits the task, and this thread goes on.
-                    if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
-                        tracing::error!("a guest's host code panicked");
-                    }
-                }
-            })?);
+        let count = count.max(1);
+        for number in 0..count {
+            let thread = queue.start(&mut queue.state.lock(), format!("guest-{number}"), false, &runtime)?;
+            started.threads.push(thread);
         }
+        let most = SPARES_EACH.saturating_mul(count as usize);
+        let watcher = std::thread::Builder::new().name("guest-watch".to_owned());
+        started.threads.push(watcher.spawn(move || queue.watch(most, &runtime))?);
         Ok(started)
     }
 
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
+        clock: Arc<RunClock>,
     ) -> GuestTask<T> {
         let queue = self.queue.clone();
         let (runnable, task) = async_task::Builder::new()
             .propagate_panic(true)
-            .spawn(move |()| future, move |runnable| queue.push(runnable));
+            .metadata(clock)
+            .spawn(move |_| future, move |runnable| queue.push(runnable));
         runnable.schedule();
         GuestTask { task: task.fallible() }
     }
@@ -113,13 +304,18 @@ impl GuestThreads {
 impl Drop for GuestThreads {
     fn drop(&mut self) {
         self.queue.close();
-        let me = std::thread::current().id();
+        // The last guest may be what held the engine: its thread cannot wait for itself.
+        let own = usize::from(current_run().number > 0);
+        let until = Instant::now() + CLOSING;
+        let mut state = self.queue.state.lock();
+        while state.threads.len() > own && !self.queue.changed.wait_until(&mut state, until).timed_out() {}
+        let held = state.threads.len().saturating_sub(own);
+        drop(state);
+        if held > 0 {
+            tracing::warn!(held, "threads of guests are left to end by themselves: a guest holds each");
+        }
         for thread in self.threads.drain(..) {
-            // The last guest may be what held the engine: its thread cannot wait for itself.
-            if thread.thread().id() == me {
-                continue;
-            }
-            if thread.join().is_err() {
+            if thread.is_finished() && thread.join().is_err() {
                 tracing::error!("a thread of guests ended with a panic");
             }
         }
@@ -129,7 +325,7 @@ impl Drop for GuestThreads {
 /// A future on the guests' threads. Gives `None` if the threads were closed before it ended.
 #[must_use = "dropping it cancels the guest"]
 pub struct GuestTask<T> {
-    task: async_task::FallibleTask<T>,
+    task: async_task::FallibleTask<T, Arc<RunClock>>,
 }
 
 impl<T> Future for GuestTask<T> {
@@ -137,5 +333,84 @@ impl<T> Future for GuestTask<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         Pin::new(&mut self.task).poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Waits until something is so; a hang is a failure.
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let last = Instant::now() + LONG;
+        while !is_so() {
+            assert!(Instant::now() < last, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A guest that holds its thread until it is let go, and says when it has begun.
+    fn holder(threads: &GuestThreads) -> (GuestTask<()>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (begun, has_begun) = mpsc::channel();
+        let (let_go, go) = mpsc::channel::<()>();
+        let task = threads.spawn(
+            async move {
+                let _ = begun.send(());
+                let _ = go.recv();
+            },
+            Arc::default(),
+        );
+        (task, has_begun, let_go)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_held_thread_gets_a_spare_one_which_goes_with_it() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let (held, begun, let_go) = holder(&threads);
+        begun.recv_timeout(LONG).expect("it runs");
+        let clock = Arc::<RunClock>::default();
+        let beside = threads.spawn(async { 7 }, clock.clone());
+        let answer = tokio::time::timeout(LONG, beside).await.expect("a spare thread runs it");
+        assert_eq!(answer, Some(7));
+        assert!(clock.has_begun() && clock.waited() > Duration::ZERO);
+        let spares = || threads.queue.state.lock().spares;
+        assert_eq!(spares(), 1);
+        let_go.send(()).expect("it waits");
+        held.await.expect("it ends");
+        until("the spare thread goes", || spares() == 0);
+        assert_eq!(threads.queue.state.lock().held, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn spare_threads_are_bounded_and_closing_does_not_wait_for_held_ones() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let held: Vec<_> = (0..1 + SPARES_EACH).map(|_| holder(&threads)).collect();
+        for (_, begun, _) in &held {
+            begun.recv_timeout(LONG).expect("each runs");
+        }
+        let (_waiting, begun, _let_go) = holder(&threads);
+        until("all are held", || threads.queue.state.lock().held == 1 + SPARES_EACH);
+        assert!(begun.try_recv().is_err(), "no thread is left");
+        assert_eq!(threads.queue.state.lock().spares, SPARES_EACH);
+        drop(threads);
+        drop(held);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_never_had_a_turn_knows_how_long_it_waited() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let held: Vec<_> = (0..1 + SPARES_EACH).map(|_| holder(&threads)).collect();
+        for (_, begun, _) in &held {
+            begun.recv_timeout(LONG).expect("each runs");
+        }
+        let clock = Arc::<RunClock>::default();
+        let waiting = threads.spawn(async {}, clock.clone());
+        until("it waits", || clock.waited() > Duration::from_millis(1));
+        assert!(!clock.has_begun());
+        drop((waiting, held));
     }
 }

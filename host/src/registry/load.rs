@@ -292,11 +292,10 @@ impl Loader {
             return tested.map_err(failed);
         }
         let described = self.describe(config, prepared).await?;
-        let (engine, component) = (self.engine.clone(), prepared.component.clone());
-        let (id, limits, values) = (config.id.clone(), config.limits, config.config.clone());
-        let run =
-            async move { engine.self_test(component, &id, &limits, &values, &described.said.examples).await };
-        let tested = self.engine.spawn(run).await.ok_or(LoadFailure::Interrupted)?;
+        let component = prepared.component.clone();
+        let examples = &described.said.examples;
+        let tested = self.engine.self_test(component, &config.id, &config.limits, &config.config, examples);
+        let tested = tested.await.ok_or(LoadFailure::Interrupted)?;
         prepared.tested.lock().insert(under, tested.clone());
         tested.map_err(failed)
     }
@@ -351,10 +350,8 @@ impl Loader {
             return Ok(said);
         }
         let component = prepared.component.clone();
-        let (engine, id, limits) = (self.engine.clone(), config.id.clone(), config.limits);
-        let describe = async move { engine.describe(component, &id, &limits).await };
         let path = || config.component.display().to_string();
-        let said = match self.engine.spawn(describe).await {
+        let said = match self.engine.describe(component, &config.id, &config.limits).await {
             Some(Ok(said)) => Arc::new(Described::new(said)),
             Some(Err(reason)) => return Err(LoadFailure::Undescribed { path: path(), reason }),
             None => return Err(LoadFailure::Interrupted),

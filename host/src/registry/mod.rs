@@ -63,6 +63,8 @@ struct Inner {
     /// Held by whoever builds the next snapshot, so that none is lost. In it: what is remembered of
     /// agents that are no longer there.
     changing: Arc<tokio::sync::Mutex<BTreeMap<AgentId, Record>>>,
+    /// Places for requests that register agents, which wait for trials.
+    registering: tokio::sync::Semaphore,
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
     reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
     failing: mpsc::Sender<reload::FailedTrial>,
@@ -143,6 +145,7 @@ impl Registry {
             reload: ArcSwap::from_pointee(settings.reload),
             counts: Counts::default(),
             changing: Arc::new(tokio::sync::Mutex::new(retired)),
+            registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
             reading: Mutex::default(),
             failing,
             unread,

@@ -20,6 +20,9 @@ use crate::domain::{AgentId, Digest};
 /// The most agents that one request makes of a template.
 pub const MAX_GENERATED: usize = 10_000;
 
+/// The most requests that register agents at once, all that wait for a trial included.
+pub(super) const MAX_REGISTERING: usize = 64;
+
 /// Why an agent was not registered.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegisterError {
@@ -40,6 +43,9 @@ pub enum RegisterError {
         "no component with the digest {0} is here: send its bytes, or name an agent whose component to share"
     )]
     NoComponent(Digest),
+    /// Too many others do the same.
+    #[error("{MAX_REGISTERING} agents are being registered already; try again in a few seconds")]
+    Busy,
     /// What else stands in the way.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -104,6 +110,7 @@ impl Registry {
         settings: impl FnOnce(&std::path::Path) -> Result<(AgentConfig, String), RegisterError>,
     ) -> Result<Arc<AgentEntry>, RegisterError> {
         let began = Instant::now();
+        let _place = self.inner.registering.try_acquire().map_err(|_| RegisterError::Busy)?;
         let Registration { id, component, place, may_place } = registration;
         let over = match self.entry(&id) {
             Err(_) => None,

@@ -90,12 +90,8 @@ impl Subject {
         };
 
         let began = Instant::now();
-        let describe = {
-            let (engine, component) = (engine.clone(), component.clone());
-            let (id, limits) = (target.id.clone(), target.limits);
-            async move { engine.describe(component, &id, &limits).await }
-        };
-        let described = engine.spawn(describe).await.context("the engine stopped")?;
+        let described = engine.describe(component.clone(), &target.id, &target.limits).await;
+        let described = described.context("the engine stopped")?;
         let problem = described.as_ref().err().map(ToString::to_string);
         let reason = "it is asked of every version, with all capabilities refused, within 1 s and 64 KiB";
         rows.push(row("`describe` returns within its bounds", reason, began, problem));
@@ -164,7 +160,7 @@ impl Subject {
             query: task,
             context: context.map(String::into_boxed_str),
             request_id: RequestId::from_random(0),
-            time_left: time_left.unwrap_or(limits.timeout),
+            deadline: Instant::now() + time_left.unwrap_or(limits.timeout),
         };
         let engine = self.engine.clone();
         let call = async move {

@@ -1,0 +1,127 @@
+//! How a future on the guests' threads fares: how long it waited for its turns and worked in them, and
+//! what its guest was seen to have spent.
+//!
+//! Written by the thread that polls it, read by whoever waits for it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a future on the guests' threads waited for its turns, and worked in them.
+#[derive(Debug)]
+pub struct RunClock {
+    made: Instant,
+    /// Nanoseconds after `made`, plus one, since when it waits for its turn; 0 if it does not.
+    ready: AtomicU64,
+    waited: AtomicU64,
+    worked: AtomicU64,
+    begun: AtomicBool,
+    fuel: AtomicU64,
+    peak_memory: AtomicU64,
+    host_calls: AtomicU64,
+    host_bytes: AtomicU64,
+}
+
+/// What a guest had spent when it crossed to the host last.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Units of fuel.
+    pub fuel: u64,
+    /// Most bytes of memories and tables at once.
+    pub peak_memory: u64,
+    /// Calls into capabilities.
+    pub host_calls: u64,
+    /// Bytes to and from capabilities.
+    pub host_bytes: u64,
+}
+
+impl Default for RunClock {
+    fn default() -> Self {
+        Self {
+            made: Instant::now(),
+            ready: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            worked: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
+            fuel: AtomicU64::new(0),
+            peak_memory: AtomicU64::new(0),
+            host_calls: AtomicU64::new(0),
+            host_bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl RunClock {
+    /// Whether it had a turn.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// How long it was ready and had no turn, up to now.
+    pub fn waited(&self) -> Duration {
+        let since = match self.ready.load(Ordering::Acquire) {
+            0 => 0,
+            since => self.nanoseconds(Instant::now()).saturating_sub(since - 1),
+        };
+        Duration::from_nanos(self.waited.load(Ordering::Acquire).saturating_add(since))
+    }
+
+    /// How long it neither worked nor waited for its turn: it waited for something else.
+    pub fn idled(&self) -> Duration {
+        let worked = Duration::from_nanos(self.worked.load(Ordering::Acquire));
+        self.made.elapsed().saturating_sub(self.waited()).saturating_sub(worked)
+    }
+
+    /// What its guest had spent when that was seen last: at the end of a turn, at a host call.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            fuel: self.fuel.load(Ordering::Relaxed),
+            peak_memory: self.peak_memory.load(Ordering::Relaxed),
+            host_calls: self.host_calls.load(Ordering::Relaxed),
+            host_bytes: self.host_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+
+    pub(super) fn is_ready(&self) {
+        self.ready.store(self.nanoseconds(Instant::now()) + 1, Ordering::Release);
+    }
+
+    pub(super) fn begins(&self, now: Instant) {
+        let since = self.ready.swap(0, Ordering::AcqRel);
+        if since > 0 {
+            self.waited.fetch_add(self.nanoseconds(now).saturating_sub(since - 1), Ordering::AcqRel);
+        }
+        self.begun.store(true, Ordering::Release);
+    }
+
+    pub(super) fn ends(&self, began: Instant) {
+        let worked = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.worked.fetch_add(worked, Ordering::AcqRel);
+    }
+}
+
+thread_local! {
+    static CLOCK: RefCell<Option<Arc<RunClock>>> = const { RefCell::new(None) };
+}
+
+/// Notes what the guest that runs on this thread has spent.
+pub(super) fn note_progress(progress: Progress) {
+    CLOCK.with_borrow(|clock| {
+        if let Some(clock) = clock {
+            clock.fuel.store(progress.fuel, Ordering::Relaxed);
+            clock.peak_memory.store(progress.peak_memory, Ordering::Relaxed);
+            clock.host_calls.store(progress.host_calls, Ordering::Relaxed);
+            clock.host_bytes.store(progress.host_bytes, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Says whose turn it is that runs on this thread.
+pub(super) fn set(clock: Option<Arc<RunClock>>) {
+    CLOCK.set(clock);
+}
