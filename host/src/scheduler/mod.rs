@@ -4,8 +4,8 @@
 //! scope, a bounded wait for a permit, the newest version, the guest on its own threads, the
 //! receipt. It reads registry snapshots and knows neither HTTP nor files.
 
+mod call;
 mod fairness;
-mod flight;
 mod gate;
 mod stats;
 
@@ -23,11 +23,14 @@ use crate::domain::{
 };
 use crate::engine::Engine;
 use crate::registry::{AgentEntry, AgentVersion, Registry};
-use flight::{Flight, Landed};
+use call::{Call, Ended};
 use gate::{Gate, Permit, Refused, Room};
 pub use stats::AgentLoad;
 use stats::Stats;
 
+/// How long after a task's time its guest may take to end and to say what it spent, before its caller
+/// is answered without.
+const LAST_WORD: Duration = Duration::from_millis(50);
 /// The least confidence with which an agent is named at all.
 const LEAST_CONFIDENCE: f64 = 0.01;
 
@@ -150,24 +153,16 @@ impl Scheduler {
     /// queue, or its permit and its sandbox, become free.
     pub async fn submit(&self, submission: Submission) -> Completion {
         let accepted = Instant::now();
-        match self.inner.admit(&submission, accepted).await {
-            Ok(admitted) => self.inner.fly(submission, admitted, accepted).await,
-            Err(Turned { agent, failure }) => {
-                let elapsed = accepted.elapsed();
-                let receipt = Receipt { queue_ms: elapsed.as_secs_f64() * 1e3, ..Receipt::default() };
-                if let Some(agent) = &agent {
-                    self.inner.stats.of(agent).turned_away(&failure);
-                }
-                tracing::info!(
-                    request = %submission.request_id,
-                    key = %submission.principal.key_id,
-                    agent = submission.agent,
-                    code = failure.code(),
-                    "task turned away"
-                );
-                Completion { agent: None, result: Err(failure), receipt, denials: Vec::new(), elapsed }
+        let mut call = Call::accept(self.inner.clone(), &submission, accepted);
+        let (agent, ended) = match self.inner.admit(&submission, &mut call, accepted).await {
+            Ok(admitted) => {
+                let served = Served::from(&*admitted.version);
+                (Some(served), self.inner.run(submission, admitted, call).await)
             }
-        }
+            Err(failure) => (None, call.reject(failure)),
+        };
+        let Ended { result, receipt, denials } = ended;
+        Completion { agent, result, receipt, denials, elapsed: accepted.elapsed() }
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
@@ -229,29 +224,25 @@ struct Admitted {
     deadline: Instant,
 }
 
-/// A task that may not.
-struct Turned {
-    /// The agent that it was for, where the caller may know of it.
-    agent: Option<AgentId>,
-    failure: Failure,
-}
-
 impl Inner {
-    async fn admit(&self, submission: &Submission, accepted: Instant) -> Result<Admitted, Turned> {
+    async fn admit(
+        &self,
+        submission: &Submission,
+        call: &mut Call,
+        accepted: Instant,
+    ) -> Result<Admitted, Failure> {
         if self.draining.load(Ordering::Acquire) {
-            return Err(Turned { agent: None, failure: Failure::Draining });
+            return Err(Failure::Draining);
         }
         let entry = self.find(submission)?;
+        call.stats = Some(self.stats.of(&entry.id));
         let version = serving(&entry)?;
-        let turned = |failure| Turned { agent: Some(entry.id.clone()), failure };
-        let query = query_of(submission, &version).map_err(turned)?;
-        version
-            .check_context(submission.context.as_deref())
-            .map_err(Failure::InvalidContext)
-            .map_err(turned)?;
+        let query = query_of(submission, &version)?;
+        version.check_context(submission.context.as_deref()).map_err(Failure::InvalidContext)?;
         let config = self.config.load();
         let limit = version.limits.timeout;
         let deadline = accepted + limit;
+        call.deadline = Some(deadline);
         let room = Room {
             running: version.max_concurrent.unwrap_or(config.agent_concurrent),
             queued: version.queue.unwrap_or(config.agent_queue),
@@ -267,14 +258,13 @@ impl Inner {
                     reason,
                     retry_after: Duration::from_secs(1),
                 };
-                let failure = match refused {
+                return Err(match refused {
                     Refused::QueueFull => overloaded("its queue is full"),
                     Refused::TooLong if limit <= queue_timeout => {
                         Failure::DeadlineExceeded { limit, queued: true }
                     }
                     Refused::TooLong => overloaded("it waited too long in the queue"),
-                };
-                return Err(turned(failure));
+                });
             }
         };
         // A reload may have gone by while it waited: the newest version serves it.
@@ -282,14 +272,14 @@ impl Inner {
         let newest = serving(&entry)?;
         if newest.digest != version.digest {
             let context = submission.context.as_deref();
-            newest.check_context(context).map_err(Failure::InvalidContext).map_err(turned)?;
+            newest.check_context(context).map_err(Failure::InvalidContext)?;
         }
-        let version = newest;
-        Ok(Admitted { version, query, permit, deadline })
+        // A version with less time counts from the same moment; the time that was promised stands.
+        Ok(Admitted { version: newest, query, permit, deadline })
     }
 
     /// The agent that is asked for, if the caller may know of it.
-    fn find(&self, submission: &Submission) -> Result<Arc<AgentEntry>, Turned> {
+    fn find(&self, submission: &Submission) -> Result<Arc<AgentEntry>, Failure> {
         let (caller, name) = (&submission.principal, &submission.agent);
         let snapshot = self.registry.snapshot();
         let decide = |id: &AgentId, category| rights::of_agent(caller, Action::Call, id, category);
@@ -301,42 +291,32 @@ impl Inner {
             // What can be no id names no agent that could be hidden.
             None => AgentId::parse(name).map_or(Decision::Absent, |id| decide(&id, None)),
         };
-        let failure = match decision {
+        Err(match decision {
             Decision::Absent => Failure::AgentNotFound(name.clone()),
             Decision::Allowed | Decision::Hidden | Decision::Claimed | Decision::Forbidden(_) => {
                 Failure::Forbidden(name.clone())
             }
-        };
-        Err(Turned { agent: None, failure })
+        })
     }
 
-    async fn fly(&self, submission: Submission, admitted: Admitted, accepted: Instant) -> Completion {
+    /// Runs a task that has its permit. Its caller waits no longer than its time: a guest that holds
+    /// its thread, or that never gets one, is left to end by itself and keeps its permit until then.
+    async fn run(&self, submission: Submission, admitted: Admitted, mut call: Call) -> Ended {
         let Admitted { version, query, permit, deadline } = admitted;
-        let served = Served::from(&*version);
-        let task = Task {
-            query,
-            context: submission.context,
-            request_id: submission.request_id.clone(),
-            time_left: deadline.saturating_duration_since(Instant::now()),
-        };
-        let flight = Flight {
-            engine: self.engine.clone(),
-            registry: self.registry.clone(),
-            stats: self.stats.of(&version.id),
-            caller: submission.principal.capability_scope.clone(),
-            key: submission.principal.key_id.clone(),
-            queued: accepted.elapsed(),
-            version,
-            _permit: permit,
-        };
-        let landed = self.engine.spawn(flight.run(task)).await;
-        let Landed { result, receipt, denials } = landed.unwrap_or_else(Landed::cut_off);
-        Completion { agent: Some(served), result, receipt, denials, elapsed: accepted.elapsed() }
+        let task = Task { query, context: submission.context, request_id: submission.request_id, deadline };
+        let limit = version.limits.timeout;
+        call.admit(version, permit);
+        let (clock, queued, since) = (call.clock(), call.queued(), Instant::now());
+        let guest = self.engine.spawn_timed(call.run(task), clock.clone());
+        match tokio::time::timeout_at((deadline + LAST_WORD).into(), guest).await {
+            Ok(ended) => ended.unwrap_or_else(Ended::cut_off),
+            Err(_) => Ended::late(limit, queued, since, &clock),
+        }
     }
 }
 
 /// The version that serves for `entry`, or why none does.
-fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
+fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Failure> {
     if let Some(version) = &entry.version {
         return Ok(version.clone());
     }
@@ -348,8 +328,7 @@ fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Turned> {
         AgentStatus::Active | AgentStatus::Stopped => "it is stopped",
     };
     let agent = entry.id.to_string();
-    let failure = Failure::AgentUnavailable { agent, reason: reason.to_owned() };
-    Err(Turned { agent: Some(entry.id.clone()), failure })
+    Err(Failure::AgentUnavailable { agent, reason: reason.to_owned() })
 }
 
 /// What is asked: the caller's words, or the agent's default query.

@@ -66,7 +66,7 @@ impl AgentStats {
     }
 
     /// A task did not get to run, or failed. What only its caller can mend is no error of the agent's.
-    pub(super) fn turned_away(&self, failure: &Failure) {
+    fn turned_away(&self, failure: &Failure) {
         if !failure.is_the_callers() {
             self.errors.fetch_add(1, Ordering::Relaxed);
             self.rare.lock().last_error = Some(failure.code());

@@ -1,0 +1,246 @@
+//! One call from its acceptance to its end, which is written down once.
+//!
+//! Whichever way it ends (answer, trap, timeout, a client that left, no permit, threads that
+//! closed), counters, the agent's lines and the log get its receipt as the call is dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::gate::Permit;
+use super::stats::AgentStats;
+use super::{Inner, Submission};
+use crate::capabilities::Source;
+use crate::domain::{CapabilityScope, Denial, Failure, Receipt, Reply, RequestId, Task};
+use crate::engine::{Invocation, RunClock, Spent};
+use crate::registry::AgentVersion;
+
+/// A call that was accepted.
+pub(super) struct Call {
+    host: Arc<Inner>,
+    request: RequestId,
+    key: Arc<str>,
+    caller: CapabilityScope,
+    /// The agent, as the client wrote it.
+    agent: String,
+    accepted: Instant,
+    /// The agent's counters, once the caller is known to reach it.
+    pub(super) stats: Option<Arc<AgentStats>>,
+    /// When its time is up, once its limits are known.
+    pub(super) deadline: Option<Instant>,
+    /// What it has from when it may run.
+    running: Option<Running>,
+    clock: Arc<RunClock>,
+    spent: Spent,
+    /// How it ended; a call that is dropped without was cancelled, or late.
+    end: Option<Result<(), Failure>>,
+}
+
+struct Running {
+    version: Arc<AgentVersion>,
+    queued: Duration,
+    /// Given back when the guest is gone, which may be after its caller was answered.
+    _permit: Permit,
+}
+
+/// How a call ended.
+pub(super) struct Ended {
+    pub(super) result: Result<Reply, Failure>,
+    pub(super) receipt: Receipt,
+    pub(super) denials: Vec<Denial>,
+}
+
+impl Call {
+    /// A call begins its life.
+    pub(super) fn accept(host: Arc<Inner>, submission: &Submission, accepted: Instant) -> Self {
+        Self {
+            host,
+            request: submission.request_id.clone(),
+            key: submission.principal.key_id.clone(),
+            caller: submission.principal.capability_scope.clone(),
+            agent: submission.agent.clone(),
+            accepted,
+            stats: None,
+            deadline: None,
+            running: None,
+            clock: Arc::default(),
+            spent: Spent::default(),
+            end: None,
+        }
+    }
+
+    /// It may run.
+    pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit) {
+        let queued = self.accepted.elapsed();
+        self.clock = Arc::default();
+        self.running = Some(Running { version, queued, _permit: permit });
+    }
+
+    /// What shows how its turns go.
+    pub(super) fn clock(&self) -> Arc<RunClock> {
+        self.clock.clone()
+    }
+
+    /// How long it waited for its permit.
+    pub(super) fn queued(&self) -> Duration {
+        self.running.as_ref().map_or_else(|| self.accepted.elapsed(), |running| running.queued)
+    }
+
+    /// It may not run.
+    pub(super) fn reject(self, failure: Failure) -> Ended {
+        self.ends(Err(failure))
+    }
+
+    /// Runs the task. Poll it on the guests' threads.
+    pub(super) async fn run(mut self, task: Task) -> Ended {
+        let Some(running) = &self.running else {
+            let internal = "a call ran without a permit".to_owned();
+            return self.ends(Err(Failure::Internal { internal }));
+        };
+        let invocation = Invocation {
+            component: running.version.component.clone(),
+            rights: running.version.rights.clone(),
+            caller: self.caller.clone(),
+            limits: running.version.limits,
+        };
+        let host = self.host.clone();
+        if let Some(stats) = &self.stats {
+            stats.began();
+        }
+        let result = host.engine.call(&invocation, task, &mut self.spent).await;
+        self.ends(result)
+    }
+
+    fn ends(mut self, result: Result<Reply, Failure>) -> Ended {
+        self.end = Some(result.as_ref().map(|_| ()).map_err(Failure::clone));
+        let denials = self.spent.denials.clone();
+        Ended { result, receipt: self.receipt(), denials }
+    }
+
+    fn receipt(&self) -> Receipt {
+        Receipt {
+            fuel: self.spent.fuel,
+            peak_memory_bytes: self.spent.peak_memory,
+            wall_ms: milliseconds(self.spent.wall),
+            queue_ms: milliseconds(self.queued()),
+            run_queue_ms: milliseconds(self.clock.waited()),
+            output_bytes: self.spent.output_bytes,
+            host_calls: self.spent.host_calls,
+            host_bytes: self.spent.host_bytes,
+        }
+    }
+}
+
+impl Ended {
+    /// A call whose threads were closed under it: its guest may have begun.
+    pub(super) fn cut_off() -> Self {
+        let internal = "the host left before it ended".to_owned();
+        Self { result: Err(Failure::Exited { internal }), receipt: Receipt::default(), denials: Vec::new() }
+    }
+
+    /// A call whose guest is not gone when its time is up: what its caller can be told,
+    /// with what was seen last of what it spent.
+    pub(super) fn late(limit: Duration, queued: Duration, since: Instant, clock: &RunClock) -> Self {
+        let waited = clock.waited();
+        let wall = if clock.has_begun() { since.elapsed().saturating_sub(waited) } else { Duration::ZERO };
+        let progress = clock.progress();
+        let receipt = Receipt {
+            fuel: progress.fuel,
+            peak_memory_bytes: progress.peak_memory,
+            wall_ms: milliseconds(wall),
+            queue_ms: milliseconds(queued),
+            run_queue_ms: milliseconds(waited),
+            output_bytes: 0,
+            host_calls: progress.host_calls,
+            host_bytes: progress.host_bytes,
+        };
+        let failure = Failure::DeadlineExceeded { limit, queued: !clock.has_begun() };
+        Self { result: Err(failure), receipt, denials: Vec::new() }
+    }
+}
+
+/// Milliseconds to three places: what is finer is noise.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Its caller may have been told already that it was late; its guest is gone only now.
+        if self.end.is_none()
+            && let Some(running) = &self.running
+            && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            let (limit, queued) = (running.version.limits.timeout, !self.clock.has_begun());
+            self.end = Some(Err(Failure::DeadlineExceeded { limit, queued }));
+        }
+        let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
+        let code = match &self.end {
+            Some(Ok(())) => "ok",
+            Some(Err(failure)) => failure.code(),
+            None => "cancelled",
+        };
+        let receipt = self.receipt();
+        let request = &self.request;
+        if let Some(stats) = &self.stats {
+            stats.ended(failure, &self.spent.denials);
+        }
+        let Some(running) = &self.running else {
+            let (key, agent, queue_ms) = (&self.key, &self.agent, receipt.queue_ms);
+            if self.end.is_some() {
+                tracing::info!(%request, %key, agent, code, queue_ms, "task turned away");
+            } else {
+                tracing::info!(%request, %key, agent, code, queue_ms, "task ended");
+            }
+            return;
+        };
+        let agent = &running.version.id;
+        if self.end.is_some() {
+            self.host.registry.ended(&running.version, failure);
+        }
+        for line in &self.spent.lines {
+            let text = &line.text;
+            match line.source {
+                Source::Logged(tracing::Level::ERROR) => {
+                    tracing::error!(target: "agent", %agent, %request, "{text}")
+                }
+                Source::Logged(tracing::Level::WARN) => {
+                    tracing::warn!(target: "agent", %agent, %request, "{text}")
+                }
+                Source::Logged(tracing::Level::INFO) => {
+                    tracing::info!(target: "agent", %agent, %request, "{text}")
+                }
+                Source::Logged(_) => {
+                    tracing::debug!(target: "agent", %agent, %request, "{text}")
+                }
+                Source::Stdout => {
+                    tracing::info!(target: "agent", %agent, %request, stream = "stdout", "{text}")
+                }
+                Source::Stderr => {
+                    tracing::info!(target: "agent", %agent, %request, stream = "stderr", "{text}")
+                }
+            }
+        }
+        if self.spent.lines_left_out > 0 {
+            tracing::warn!(target: "agent", %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
+        }
+        for denial in &self.spent.denials {
+            tracing::warn!(%agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
+        }
+        tracing::info!(
+            %request,
+            key = %self.key,
+            %agent,
+            generation = running.version.generation,
+            code,
+            reason = failure.map(Failure::internal),
+            fuel = receipt.fuel,
+            peak_memory_bytes = receipt.peak_memory_bytes,
+            wall_ms = receipt.wall_ms,
+            queue_ms = receipt.queue_ms,
+            run_queue_ms = receipt.run_queue_ms,
+            output_bytes = receipt.output_bytes,
+            host_calls = receipt.host_calls,
+            "task ended"
+        );
+    }
+}
