@@ -28,6 +28,7 @@ mod layers;
 mod limits;
 mod live_settings;
 mod loading;
+mod metering;
 mod metrics;
 mod noise;
 mod proxies;

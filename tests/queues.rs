@@ -55,6 +55,8 @@ fn a_client_that_leaves_the_queue_gives_its_place_up() {
     server.wait_for_load("narrow", 1, 1);
     drop(waiting);
     server.wait_for_load("narrow", 1, 0);
+    let left = server.log_lines("its end is in the log", |line| line["code"] == "cancelled");
+    assert!(left[0]["queue_ms"].as_f64() > Some(0.0) && left[0].get("wall_ms").is_none(), "{}", left[0]);
     let mut waiting = begin(&server, "echo in time");
     server.wait_for_load("narrow", 1, 1);
     drop(running);

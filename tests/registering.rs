@@ -28,7 +28,7 @@ fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> 
     Request::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
 }
 
-fn register(server: &Server, settings: &Value, component: &[u8]) -> Reply {
+pub(crate) fn register(server: &Server, settings: &Value, component: &[u8]) -> Reply {
     server.ask(multipart("POST", "/api/agents", settings, component))
 }
 
