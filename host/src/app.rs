@@ -310,9 +310,12 @@ fn random_request_ids() -> api::RequestIds {
     })
 }
 
-/// Makes the data folder, for this user alone.
+/// Makes the data folder, for this user alone: agents' settings are in it, and code that is run.
 fn make_private(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|reason| StartError::DataDir { path: path.display().to_string(), reason })
+    let made = config::private_folder(path);
+    let mended = made.map_err(|reason| StartError::DataDir { path: path.display().to_string(), reason })?;
+    if mended {
+        tracing::warn!(folder = %path.display(), "others could look into the data folder; it is this user's alone now");
+    }
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! From a file, or its text, to a checked [`Config`]. Reads the one file; starts nothing, keeps nothing.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::environment::{self, Environment, NoEnvironment};
+use super::file::open_file;
 use super::key::Key;
 use super::problem::Problems;
 use super::report::Report;
@@ -102,7 +102,7 @@ pub(super) fn read(path: &Path) -> Result<String, LoadError> {
         io::ErrorKind::IsADirectory => LoadError::Folder(path.to_owned()),
         _ => LoadError::Unreadable { path: path.to_owned(), error },
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_file(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // One byte more than allowed shows that there is too much, whatever the file's length is said to be.
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;

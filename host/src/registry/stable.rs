@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::config::open_file;
+
 /// How long a file that is being written is waited for, in all.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The first wait; each next one is twice as long, up to the longest.
@@ -60,11 +62,7 @@ fn state(metadata: &Metadata) -> (u64, u64, u64, i64, i64) {
 }
 
 fn look(path: &Path, limit: u64) -> std::io::Result<Look> {
-    // Before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let before = file.metadata()?;
     let mut bytes = Vec::with_capacity(usize::try_from(before.len().min(limit)).unwrap_or(0) + 1);
     (&mut file).take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -253,6 +251,50 @@ mod tests {
         let missing = read(&folder.path().join("a.wasm"), 100).await.expect_err("it is not there");
         assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
         assert!(read(folder.path(), 100).await.expect_err("a folder").to_string().contains("not a file"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_a_pipe_a_moment_later_blocks_nobody() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let (path, aside) = (at("a.wasm"), at("aside"));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &aside, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+        fs::write(&path, component(&[100])).expect("a file");
+        // The two change places all the time.
+        let stop = AtomicBool::new(false);
+        let swap = || {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(rustix::fs::CWD, &path, rustix::fs::CWD, &aside, flags)
+        };
+        let read_all = || {
+            let (mut files, mut pipes) = (0, 0);
+            while files < 100 || pipes < 100 {
+                match look(&path, 1 << 20) {
+                    Ok(_) => files += 1,
+                    Err(error) => {
+                        assert!(error.to_string().contains("not a file"), "{error}");
+                        pipes += 1;
+                    }
+                }
+            }
+            stop.store(true, Ordering::SeqCst);
+        };
+        let began = std::time::Instant::now();
+        let blocked = std::thread::scope(|scope| {
+            scope.spawn(read_all);
+            while !stop.load(Ordering::SeqCst) && began.elapsed() < LONG {
+                swap().expect("they change places");
+            }
+            let blocked = !stop.load(Ordering::SeqCst);
+            // Whoever waits for a writer has one, so that the test can end.
+            let writers =
+                [&path, &aside].map(|path| fs::OpenOptions::new().read(true).write(true).open(path));
+            drop(writers);
+            blocked
+        });
+        assert!(!blocked, "it waited for somebody to write to a pipe");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::target::Target;
 use crate::capabilities::{AgentRights, Line, Services, SystemSource};
 use crate::cli::output;
 use crate::config::cases::Figures;
-use crate::config::{Config, Grants, Limits};
+use crate::config::{self, Config, Grants, Limits};
 use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
 use crate::engine::{self, Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
 
@@ -64,7 +64,9 @@ impl Subject {
     /// If there is no engine to be had, or the file cannot be read.
     pub(super) async fn load(config: &Config, target: &Target) -> anyhow::Result<(Option<Self>, Vec<Row>)> {
         let path = &target.component;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        // One byte more than allowed is refused below.
+        let bytes = config::read_file(path, config.engine.max_component_size)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         // Compiled code is taken from and left to a host that was here before; no folder is made for it.
         let data_dir = Some(config.server.data_dir.as_path()).filter(|folder| folder.is_dir());
         let runtime = tokio::runtime::Handle::current();
