@@ -117,6 +117,11 @@ fn the_folder_is_its_owners_alone_and_stays_so() {
     let log = cold.run();
     assert_eq!(mode(&cache), 0o700);
     assert!(!compiled(&log), "{log}");
+    // Agents' settings are in the data folder, beside the cache.
+    fs::set_permissions(cold.data(), fs::Permissions::from_mode(0o755)).expect("opened");
+    let log = cold.run();
+    assert_eq!(mode(&cold.data()), 0o700);
+    assert!(log.contains("others could look into the data folder"), "{log}");
 }
 
 #[test]

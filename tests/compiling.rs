@@ -72,13 +72,20 @@ fn one_that_takes_too_long_is_refused_and_the_host_serves_on() {
 fn the_compiler_is_confined_and_ends_with_its_host() {
     let settings = format!("[agents.heavy]\ncomponent = {:?}\n", laborious(300_000));
     let server = Start::settings(&settings).at_once().serve();
-    // It confines itself before it reads a byte, so that a file limit shows that it has.
+    // It confines itself before it reads a byte; the fence comes last.
     let (child, limits) = poll_until("a compiler runs, confined", || {
         let child = children(server.id()).pop()?;
-        let limits = fs::read_to_string(child.join("limits")).ok()?;
-        (limit(&limits, "Max open files") == ["16", "16"]).then_some((child, limits))
+        let status = fs::read_to_string(child.join("status")).ok()?;
+        let is = |line: &str| status.lines().any(|found| found == line);
+        (is("Seccomp:\t2") && is("NoNewPrivs:\t1")).then(|| {
+            let limits = fs::read_to_string(child.join("limits")).expect("its limits");
+            (child, limits)
+        })
     });
-    assert_eq!(limit(&limits, "Max data size"), ["2147483648", "2147483648"]);
+    assert_eq!(limit(&limits, "Max open files"), ["16", "16"]);
+    // What it gives is a file in memory: both together are what is allowed.
+    assert_eq!(limit(&limits, "Max data size"), ["1610612736", "1610612736"]);
+    assert_eq!(limit(&limits, "Max file size"), ["536870912", "536870912"]);
     assert_eq!(limit(&limits, "Max cpu time"), ["60", "61"]);
     assert_eq!(limit(&limits, "Max core file size"), ["0", "0"]);
     assert_eq!(fs::read(child.join("environ")).expect("its environment"), b"");
@@ -94,7 +101,8 @@ fn the_compiler_is_confined_and_ends_with_its_host() {
 fn nobody_else_can_make_use_of_the_compilers_subcommand() {
     let help = crate::support::command::stockade(["--help"]).expect(0);
     assert!(!help.contains("compile-component"), "{help}");
-    let order = r#"{"bytes": 0, "effort": "full", "memory": 1000000000, "seconds": 10, "parent": 1}"#;
+    let order =
+        r#"{"bytes": 0, "effort": "full", "memory": 1000000000, "seconds": 10, "parent": 1, "fence": true}"#;
     let ran = crate::support::command::stockade(["compile-component", order]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("the host has ended"), "{}", ran.err);

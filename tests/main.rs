@@ -42,4 +42,5 @@ mod sandbox;
 mod self_tests;
 mod shutdown;
 mod testing;
+mod traps;
 mod versions;

@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(at(Failure::Trapped { internal: text() }), 502);
         assert_eq!(at(Failure::Exited { internal: text() }), 502);
         assert_eq!(at(Failure::FuelExhausted { limit: 1 }), 502);
-        assert_eq!(at(Failure::MemoryExhausted { limit: 1 }), 502);
+        assert_eq!(at(Failure::MemoryExhausted { limit: 1, internal: String::new() }), 502);
         assert_eq!(at(Failure::OutputTooLarge { size: 2, limit: 1 }), 502);
         assert_eq!(at(Failure::HostLimitExceeded { what: "handles", limit: 1 }), 502);
         assert_eq!(at(Failure::Draining), 503);

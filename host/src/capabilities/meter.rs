@@ -82,7 +82,8 @@ impl Meter {
         self.memory
     }
 
-    /// Whether growth was refused: a trap that follows is the guest's way of saying so.
+    /// Whether growth was refused, and none was granted since: a guest that ends itself then had no
+    /// way to go on.
     pub fn memory_refused(&self) -> bool {
         self.memory_refused
     }
@@ -131,6 +132,7 @@ impl Meter {
         let fits = maximum.is_none_or(|maximum| desired <= maximum) && wanted <= self.memory_limit;
         if fits {
             self.memory = wanted;
+            self.memory_refused = false;
         } else {
             self.memory_refused = true;
         }

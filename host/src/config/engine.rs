@@ -42,6 +42,8 @@ pub struct EngineConfig {
     pub fuel_yield_interval: u64,
     /// `cache`: whether compiled code is kept on disk. Default true.
     pub cache: bool,
+    /// `cache_size`: how many bytes of compiled code are kept. Default 8 GiB.
+    pub cache_size: u64,
 }
 
 /// The keys of `[engine]`.
@@ -97,6 +99,12 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_restart(),
     Key::new("cache", flag(true), "whether compiled code is kept on disk").at_restart(),
+    Key::new(
+        "cache_size",
+        size(64 * MIB, 1024 * GIB, 8 * GIB),
+        "how much compiled code is kept on disk; what was not used for longest goes first",
+    )
+    .at_restart(),
 ];
 
 /// Reads `[engine]`.
@@ -120,5 +128,6 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Engine
         optimise_up_to: section.number(report, "optimise_up_to"),
         fuel_yield_interval: section.number(report, "fuel_yield_interval"),
         cache: section.flag(report, "cache"),
+        cache_size: section.number(report, "cache_size"),
     }
 }

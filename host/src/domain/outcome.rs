@@ -82,6 +82,8 @@ pub enum Failure {
     MemoryExhausted {
         /// Bytes over all memories and tables.
         limit: u64,
+        /// Where it was, and what its stderr says of it.
+        internal: String,
     },
     /// The answer is larger than the agent's limit.
     #[error("the agent's answer has {size} bytes or more, and its limit is {limit}")]
@@ -132,7 +134,10 @@ impl Failure {
     /// The message for the log: what the client sees, and what it does not.
     pub fn internal(&self) -> String {
         match self {
-            Self::Trapped { internal } | Self::Exited { internal } | Self::Internal { internal } => {
+            Self::Trapped { internal }
+            | Self::Exited { internal }
+            | Self::MemoryExhausted { internal, .. }
+            | Self::Internal { internal } => {
                 format!("{self}: {internal}")
             }
             _ => self.to_string(),

@@ -11,7 +11,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::crossing::Crossing;
 use super::lines::Lines;
-use super::{Engine, LinkedComponent, frames};
+use super::{Engine, LinkedComponent, frames, meaning};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::{AgentRights, CallState, HostLimit, Line, Services};
 use crate::config::Limits;
@@ -58,14 +58,11 @@ pub(super) struct Sandbox<'a> {
     pub(super) store: Store<CallState>,
     limits: Limits,
     lines: Option<Lines>,
+    /// Whether there is an instance: set by whoever made it.
+    pub(super) instantiated: bool,
     began: Instant,
     spent: &'a mut Spent,
 }
-
-/// What wasmtime says when a guest passes too much to the host at once. Its type is private.
-const HOSTCALL_FUEL_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
-/// What wasmtime says when a guest holds too many handles. It has no type.
-const HANDLES_MESSAGE: &str = "store handle limit exceeded";
 
 impl<'a> Sandbox<'a> {
     /// A fresh store with every limit set.
@@ -91,7 +88,7 @@ impl<'a> Sandbox<'a> {
         let result_bytes = usize::try_from(transfer).unwrap_or(usize::MAX);
         store.call_hook_async(Crossing::new(slice, limits.fuel, result_bytes));
         let lines = invocation.component.lines.clone();
-        Ok(Self { store, limits, lines, began: Instant::now(), spent })
+        Ok(Self { store, limits, lines, instantiated: false, began: Instant::now(), spent })
     }
 
     /// What an error from the guest means.
@@ -120,26 +117,33 @@ impl<'a> Sandbox<'a> {
         if trap == Some(&Trap::OutOfFuel) {
             return Failure::FuelExhausted { limit: limits.fuel };
         }
-        if state.meter.memory_refused() {
-            return Failure::MemoryExhausted { limit: limits.memory };
-        }
-        let text = format!("{error:#}");
-        if text.contains(HOSTCALL_FUEL_MESSAGE) {
+        match meaning::limit(error) {
             // Inside a host call there is guest code on the stack; at the end there is none.
-            return if error.is::<WasmBacktrace>() {
-                Failure::HostLimitExceeded {
+            Some(meaning::Limit::Transfer) if error.is::<WasmBacktrace>() => {
+                return Failure::HostLimitExceeded {
                     what: "bytes in one host call",
                     limit: state.meter.one_call_bytes(),
-                }
-            } else {
-                Failure::OutputTooLarge { size: limits.output + 1, limit: limits.output }
-            };
+                };
+            }
+            Some(meaning::Limit::Transfer) => {
+                return Failure::OutputTooLarge { size: limits.output + 1, limit: limits.output };
+            }
+            Some(meaning::Limit::Handles) => {
+                return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
+            }
+            None => {}
         }
-        if text.contains(HANDLES_MESSAGE) {
-            return Failure::HostLimitExceeded { what: "handles", limit: limits.handles.into() };
+        let internal = format!("{}{}", said(), frames::describe(error, self.lines.as_ref()));
+        // An allocator that is refused memory ends its program by `unreachable`, and an instance that
+        // is too large is never made. Whatever else went wrong did so for another reason.
+        let is_abort = match trap {
+            Some(trap) => *trap == Trap::UnreachableCodeReached,
+            None => !self.instantiated,
+        };
+        if is_abort && state.meter.memory_refused() {
+            return Failure::MemoryExhausted { limit: limits.memory, internal };
         }
-        let text = frames::describe(error, self.lines.as_ref());
-        Failure::Trapped { internal: format!("{}{text}", said()) }
+        Failure::Trapped { internal }
     }
 }
 
@@ -190,7 +194,7 @@ impl Engine {
             return Err(Failure::DeadlineExceeded { limit, queued: true });
         }
         let run = async {
-            let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
+            let broken = |error: wasmtime::Error| Failure::Internal { internal: meaning::words(&error, 500) };
             let mut sandbox = Sandbox::new(self, services, invocation, spent).map_err(broken)?;
             let result = run_handle(&mut sandbox, invocation, &task).await;
             match result {
@@ -213,6 +217,7 @@ async fn run_handle(
 ) -> wasmtime::Result<Result<contract::Reply, contract::Failure>> {
     let store = &mut sandbox.store;
     let agent = invocation.component.linked.instantiate_async(&mut *store).await?;
+    sandbox.instantiated = true;
     let task = contract::Task {
         query: task.query.as_str().to_owned(),
         context: task.context.as_deref().map(str::to_owned),

@@ -15,8 +15,9 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use super::compiler::{Order, Refusal};
+use super::compiler::{OUT_OF_MEMORY, Order, Refusal};
 use super::component::LoadError;
+use super::fence;
 use super::output::scratch;
 use super::settings::Effort;
 use crate::config::EngineConfig;
@@ -45,6 +46,7 @@ pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig)
         memory: config.compile_memory,
         seconds: config.compile_time.as_secs().max(1),
         parent: std::process::id(),
+        fence: fence::is_available(),
     };
     let order = serde_json::to_string(&order).map_err(|error| failed("no order for it", error.into()))?;
     let mut child = Command::new(program)
@@ -97,34 +99,45 @@ async fn attend(child: &mut Child, bytes: &[u8], said: &mut Vec<u8>) -> std::io:
     child.wait().await
 }
 
-/// What the way in which the child ended means.
+/// The exit code of a child that refuses, and says why in its last line.
+const REFUSES: i32 = 1;
+
+/// What the way in which the child ended means. What it wrote is believed only after the exit code
+/// that says that it wrote it: there may be a stranger's names in the rest.
 fn verdict(status: ExitStatus, said: &str, config: &EngineConfig) -> Result<(), LoadError> {
     if status.success() {
         return Ok(());
     }
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let signal = status.signal();
-    let is = |one: Signal| signal == Some(one.as_raw());
-    if is(Signal::XCPU) {
-        return Err(too_long(config));
-    }
-    // An allocation that is refused ends a Rust program by `abort`; a mapping or a thread that
-    // is refused comes as an error of the system.
-    let refused_memory = ["memory allocation of", "(os error 12)", "Cannot allocate memory"];
-    if is(Signal::XFSZ) || refused_memory.iter().any(|words| said.contains(words)) {
-        return Err(LoadError::CompileMemory { limit: config.compile_memory });
-    }
-    match serde_json::from_str(last) {
-        Ok(Refusal::Refused(reason)) => Err(LoadError::Invalid(reason)),
-        Ok(Refusal::Broken(reason)) => Err(LoadError::CompilerFailed(reason)),
-        Err(_) if is(Signal::KILL) => Err(LoadError::CompilerFailed(
-            "the system killed it, most likely because the machine's memory ran out".to_owned(),
-        )),
-        Err(_) => {
-            let end: String = last.chars().take(500).collect();
-            Err(LoadError::CompilerFailed(format!("it ended with {status}: {end}")))
+    let memory = LoadError::CompileMemory { limit: config.compile_memory };
+    if let Some(signal) = status.signal() {
+        let is = |one: Signal| signal == one.as_raw();
+        if is(Signal::XCPU) {
+            return Err(too_long(config));
         }
+        // An allocation that is refused ends a Rust program by `abort`, and nothing else in the
+        // compiler does; a file that grows too large ends any program.
+        if is(Signal::ABORT) || is(Signal::XFSZ) {
+            return Err(memory);
+        }
+        if is(Signal::KILL) {
+            return Err(LoadError::CompilerFailed(
+                "the system killed it, most likely because the machine's memory ran out".to_owned(),
+            ));
+        }
+    } else if status.code() == Some(OUT_OF_MEMORY) {
+        return Err(memory);
+    } else if status.code() == Some(REFUSES)
+        && let Ok(refusal) = serde_json::from_str(last)
+    {
+        return Err(match refusal {
+            Refusal::Refused(reason) => LoadError::Invalid(reason),
+            Refusal::Memory(_) => memory,
+            Refusal::Broken(reason) => LoadError::CompilerFailed(reason),
+        });
     }
+    let end: String = last.chars().take(500).collect();
+    Err(LoadError::CompilerFailed(format!("it ended with {status}: {end}")))
 }
 
 fn too_long(config: &EngineConfig) -> LoadError {
@@ -148,10 +161,19 @@ mod tests {
         assert_eq!(ended(Signal::XCPU.as_raw(), ""), LoadError::CompileTime { seconds: 60 });
         let memory = LoadError::CompileMemory { limit };
         assert_eq!(ended(Signal::ABORT.as_raw(), "memory allocation of 9 bytes failed\n"), memory);
-        assert_eq!(ended(exit(101), "panicked: Os: Cannot allocate memory (os error 12)"), memory);
         assert_eq!(ended(Signal::XFSZ.as_raw(), ""), memory);
+        assert_eq!(ended(exit(OUT_OF_MEMORY), "note: a backtrace"), memory);
+        assert_eq!(ended(exit(1), "{\"memory\":\"mmap failed\"}"), memory);
         let refused = "a warning\n{\"refused\":\"unexpected end\"}\n";
         assert_eq!(ended(exit(1), refused), LoadError::Invalid("unexpected end".to_owned()));
+        // A stranger's names are in what the compiler says, and mean nothing there.
+        for name in ["memory allocation of 9 bytes failed", "Cannot allocate memory (os error 12)"] {
+            let said = serde_json::to_string(&Refusal::Refused(name.to_owned())).expect("a refusal");
+            assert_eq!(ended(exit(1), &said), LoadError::Invalid(name.to_owned()));
+            assert!(matches!(ended(exit(101), name), LoadError::CompilerFailed(_)));
+        }
+        let forged = "thread panicked: export `\n{\"memory\":\"\"}";
+        assert!(matches!(ended(exit(101), forged), LoadError::CompilerFailed(_)));
         for (raw, said, word) in [
             (Signal::KILL.as_raw(), "", "memory ran out"),
             (Signal::SEGV.as_raw(), "", "SIGSEGV"),

@@ -8,11 +8,13 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
+use wasmtime::component::Component;
+
 use super::component::{LinkedComponent, LoadError, Loaded, inspect};
 use super::lines::Lines;
 use super::output::{self, Output, Unwritten, scratch};
 use super::settings::{self, Effort};
-use super::{Engine, Origin, cache, child};
+use super::{Engine, Origin, cache, child, meaning};
 use crate::domain::Digest;
 
 impl Engine {
@@ -126,10 +128,8 @@ impl Engine {
         }
         let mut code = Vec::new();
         output.code().and_then(|mut from| from.read_to_end(&mut code)).map_err(broken)?;
-        let component = cache::deserialize(&self.wasmtime, &code).map_err(|error| match refusal(error) {
-            LoadError::Invalid(reason) => LoadError::CompilerFailed(reason),
-            other => other,
-        })?;
+        let component = cache::deserialize(&self.wasmtime, &code)
+            .map_err(|error| unloadable(&error, |engine| cache::deserialize(engine, &code)))?;
         drop(code);
         let mut file = scratch().map_err(broken)?;
         output.lines().and_then(|mut from| std::io::copy(&mut from, &mut file)).map_err(broken)?;
@@ -141,13 +141,26 @@ fn broken(error: std::io::Error) -> LoadError {
     LoadError::CompilerFailed(error.to_string())
 }
 
-/// What wasmtime's refusal means. That the pool is too small has no type of its own.
-pub(super) fn refusal(error: wasmtime::Error) -> LoadError {
-    let text = format!("{error:#}");
-    if error.is::<Unwritten>() {
-        return LoadError::CompilerFailed(text);
+/// How much of wasmtime's words is shown, in characters: a stranger's names are in them.
+const MAX_WORDS: usize = 2_000;
+
+/// What it means that compiling failed.
+fn refusal(error: wasmtime::Error) -> LoadError {
+    let text = meaning::words(&error, MAX_WORDS);
+    if error.is::<Unwritten>() { LoadError::CompilerFailed(text) } else { LoadError::Invalid(text) }
+}
+
+/// What it means that compiled code cannot be loaded. That the pool is too small for it has no type of
+/// its own: then it can be loaded where there is no pool.
+pub(super) fn unloadable(
+    error: &wasmtime::Error,
+    load: impl FnOnce(&wasmtime::Engine) -> wasmtime::Result<Component>,
+) -> LoadError {
+    let text = meaning::words(error, MAX_WORDS);
+    match wasmtime::Engine::new(&settings::compiling(Effort::Full)).and_then(|engine| load(&engine)) {
+        Ok(_) => LoadError::NeverFits(text),
+        Err(_) => LoadError::CompilerFailed(text),
     }
-    if text.contains("pooling allocator") { LoadError::NeverFits(text) } else { LoadError::Invalid(text) }
 }
 
 /// Tells a component from the other things that end up in its place.

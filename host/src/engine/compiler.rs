@@ -1,8 +1,9 @@
 //! Compiling in a process of its own: the child's side. It bounds itself before it reads a byte
 //! of the component, compiles it, and ends.
 //!
-//! Must not touch a file, the network or the host's folders: it has standard input and output,
-//! and what it knows of the host is its [`Order`].
+//! It has standard input and output, and what it knows of the host is its [`Order`]. Files, the network
+//! and other processes it cannot touch: `fence.rs`. How it ends is told by its exit code or the signal
+//! that ended it; with the code of a failure comes a [`Refusal`], the last line of standard error.
 
 use std::io::{Read, Write};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::output::{self, Unwritten};
 use super::settings::{self, Effort};
+use super::{fence, meaning};
 
 /// How much lower than the host's the child's priority is: a spinning guest gets thrice its
 /// share of a processor, and no more.
@@ -23,13 +25,21 @@ pub(super) struct Order {
     pub(super) bytes: usize,
     /// How much compiling it is worth.
     pub(super) effort: Effort,
-    /// The memory that it may use.
+    /// The memory that it may use, what it gives included.
     pub(super) memory: u64,
     /// The processor time that it may use.
     pub(super) seconds: u64,
     /// The host's process.
     pub(super) parent: u32,
+    /// Whether it is to put itself behind the fence.
+    pub(super) fence: bool,
 }
+
+/// How much of a refusal's words is told, in characters: a stranger's names are in them.
+const MAX_WORDS: usize = 2_000;
+
+/// The exit code of a child that had no memory left.
+pub(super) const OUT_OF_MEMORY: i32 = 12;
 
 /// Why the child has nothing to give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -38,6 +48,9 @@ pub enum Refusal {
     /// The component is at fault.
     #[error("the component is not valid: {0}")]
     Refused(String),
+    /// It takes more memory than there may be.
+    #[error("cannot compile: {0}")]
+    Memory(String),
     /// The host or the machine is.
     #[error("cannot compile: {0}")]
     Broken(String),
@@ -52,6 +65,7 @@ pub fn compile_here(order: &str, mut input: impl Read, to: impl Write) -> Result
     let broken = |what: &str, error: &dyn std::fmt::Display| Refusal::Broken(format!("{what}: {error}"));
     let order: Order = serde_json::from_str(order).map_err(|error| broken("the order is not one", &error))?;
     confine(&order)?;
+    tell_of_memory(order.memory);
     let mut bytes = Vec::with_capacity(order.bytes);
     input.read_to_end(&mut bytes).map_err(|error| broken("cannot read the component", &error))?;
     if bytes.len() != order.bytes {
@@ -60,19 +74,50 @@ pub fn compile_here(order: &str, mut input: impl Read, to: impl Write) -> Result
     let engine = wasmtime::Engine::new(&settings::compiling(order.effort))
         .map_err(|error| broken("cannot set up the compiler", &error))?;
     output::write(&engine, &bytes, to).map_err(|error| {
-        let text = format!("{error:#}");
-        if error.is::<Unwritten>() { Refusal::Broken(text) } else { Refusal::Refused(text) }
+        let text = meaning::words(&error, MAX_WORDS);
+        if is_out_of_memory(&error) {
+            Refusal::Memory(text)
+        } else if error.is::<Unwritten>() {
+            Refusal::Broken(text)
+        } else {
+            Refusal::Refused(text)
+        }
     })
+}
+
+/// Much of the compiler panics where it is refused memory. Whether that was it is seen by asking for
+/// some: then this process ends with a code that says so.
+fn tell_of_memory(memory: u64) {
+    let much = usize::try_from(memory / 8).unwrap_or(usize::MAX);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if Vec::<u8>::new().try_reserve_exact(much).is_err() {
+            std::process::exit(OUT_OF_MEMORY);
+        }
+        usual(panic);
+    }));
+}
+
+/// Whether the system, or an allocator, had no more memory.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::OutOfMemory>()
+        || error.chain().any(|layer| {
+            let system = layer.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            system == Some(std::io::ErrorKind::OutOfMemory)
+                || layer.downcast_ref() == Some(&rustix::io::Errno::NOMEM)
+        })
 }
 
 /// Takes from this process what compiling does not need.
 fn confine(order: &Order) -> Result<(), Refusal> {
     let refused = |error: rustix::io::Errno| Refusal::Broken(format!("cannot bound the compiler: {error}"));
     outlive_nobody(order)?;
+    // What it gives is a file in memory, which is no data of its own: both share what is allowed.
+    let (data, output) = shares(order.memory);
     // Data and not address space: what is only reserved costs nothing.
     for (resource, limit, most) in [
-        (Resource::Data, order.memory, order.memory),
-        (Resource::Fsize, order.memory, order.memory),
+        (Resource::Data, data, data),
+        (Resource::Fsize, output, output),
         // The first says that it was the time; the second ends it without a word.
         (Resource::Cpu, order.seconds, order.seconds.saturating_add(1)),
         (Resource::Core, 0, 0),
@@ -81,7 +126,17 @@ fn confine(order: &Order) -> Result<(), Refusal> {
         lower(resource, limit, most).map_err(refused)?;
     }
     rustix::process::nice(NICE).map_err(refused)?;
+    if order.fence {
+        fence::enter().map_err(|error| Refusal::Broken(format!("cannot fence in the compiler: {error}")))?;
+    }
     Ok(())
+}
+
+/// How the memory is shared between what compiling takes and what it gives, which is a fifth of
+/// that at the most.
+fn shares(memory: u64) -> (u64, u64) {
+    let output = memory / 4;
+    (memory - output, output)
 }
 
 /// Ends with the host, and before it if memory runs out.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wasmtime::component::{Component, Linker};
 
 use super::lines::Lines;
+use super::meaning;
 use crate::bindings::v0_1::GuestPre;
 use crate::bindings::{AGENT_INTERFACE, HEALTH_INTERFACE};
 use crate::capabilities::CallState;
@@ -170,7 +171,7 @@ impl LinkedComponent {
         digest: Digest,
         size: u64,
     ) -> Result<Self, LoadError> {
-        let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
+        let mismatch = |error: wasmtime::Error| LoadError::Mismatch(meaning::words(&error, 500));
         let Loaded { component, lines } = loaded;
         let pre = linker.instantiate_pre(&component).map_err(mismatch)?;
         let linked = GuestPre::new(pre).map_err(mismatch)?;

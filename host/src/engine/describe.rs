@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::call::Sandbox;
 use super::trial::{MAX_IDLE, TrialError};
-use super::{Engine, Invocation, LinkedComponent, Spent};
+use super::{Engine, Invocation, LinkedComponent, Spent, meaning};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
@@ -122,7 +122,7 @@ impl Engine {
         };
         let mut spent = Spent::default();
         let run = async {
-            let broken = |error: wasmtime::Error| Failure::Internal { internal: format!("{error:#}") };
+            let broken = |error: wasmtime::Error| Failure::Internal { internal: meaning::words(&error, 500) };
             let mut sandbox = Sandbox::new(self, &self.services, &invocation, &mut spent).map_err(broken)?;
             match run_describe(&mut sandbox, &invocation).await {
                 Ok(description) => Ok(description),
@@ -132,7 +132,7 @@ impl Engine {
         match tokio::time::timeout(TRIAL_TIME, run).await {
             Ok(Ok(description)) => check(description).map_err(DescribeError::Invalid),
             Ok(Err(failure)) => Err(match failure {
-                Failure::MemoryExhausted { limit } => DescribeError::NeverFits { limit },
+                Failure::MemoryExhausted { limit, .. } => DescribeError::NeverFits { limit },
                 Failure::FuelExhausted { .. } => DescribeError::OutOfFuel,
                 other => DescribeError::Failed(other.internal()),
             }),
@@ -147,6 +147,7 @@ async fn run_describe(
 ) -> wasmtime::Result<contract::Description> {
     let store = &mut sandbox.store;
     let agent = invocation.component.linked.instantiate_async(&mut *store).await?;
+    sandbox.instantiated = true;
     agent.stockade_agent_agent().call_describe(store).await
 }
 

@@ -4,11 +4,19 @@
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::lines::Lines;
+use super::meaning::{self, bounded};
 
+/// How many functions are looked at, from the innermost: wasmtime takes no more.
+pub(super) const EXAMINED: usize = 20;
 /// How many functions are named.
 const MAX_FRAMES: usize = 16;
 /// How much of a function's name is shown, in characters.
 const MAX_NAME: usize = 160;
+/// The longest name that is unfolded, in bytes. A short name can stand for an endless one, too: no
+/// more is unfolded than is shown.
+const MAX_FOLDED: usize = 4 * 1024;
+/// How much of each of an error's own words is shown, in characters.
+const MAX_WORDS: usize = 500;
 
 /// What begins the names of functions that every program of a language has, and no author wrote.
 const RUNTIME: &[&str] = &[
@@ -26,12 +34,7 @@ const RUNTIME: &[&str] = &[
 
 /// The error's own words without wasmtime's list of functions, then ours.
 pub(super) fn describe(error: &wasmtime::Error, lines: Option<&Lines>) -> String {
-    let words: Vec<String> = error
-        .chain()
-        .map(ToString::to_string)
-        .filter(|text| !text.starts_with("error while executing at wasm backtrace"))
-        .collect();
-    let mut text = words.join(": ");
+    let mut text = meaning::words(error, MAX_WORDS);
     if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
         text.push_str(&frames(trace, lines));
     }
@@ -39,7 +42,8 @@ pub(super) fn describe(error: &wasmtime::Error, lines: Option<&Lines>) -> String
 }
 
 fn frames(trace: &WasmBacktrace, lines: Option<&Lines>) -> String {
-    let all: Vec<Frame> = trace.frames().iter().map(|frame| Frame::new(frame, lines)).collect();
+    let all: Vec<Frame> =
+        trace.frames().iter().take(EXAMINED).map(|frame| Frame::new(frame, lines)).collect();
     // An author looks for their own code, which a panic buries under the runtime's.
     let (mut shown, runtime): (Vec<&Frame>, Vec<&Frame>) = all.iter().partition(|frame| !frame.is_runtime());
     let left_out = if shown.is_empty() {
@@ -68,7 +72,7 @@ struct Frame {
 impl Frame {
     fn new(frame: &FrameInfo, lines: Option<&Lines>) -> Self {
         let name = match frame.func_name() {
-            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            Some(name) => unfolded(name),
             None => format!("function {}", frame.func_index()),
         };
         let offset = frame.module_offset().and_then(|offset| u32::try_from(offset).ok());
@@ -91,6 +95,14 @@ impl Frame {
     }
 }
 
+/// The beginning of what a name stands for, and one character more than is shown.
+fn unfolded(name: &str) -> String {
+    if name.len() > MAX_FOLDED {
+        return bounded(name, MAX_NAME + 1);
+    }
+    bounded(format_args!("{:#}", rustc_demangle::demangle(name)), MAX_NAME + 1)
+}
+
 /// A stranger's text in one line of bounded length.
 fn printable(text: &str) -> String {
     let mut shown: String =
@@ -102,4 +114,42 @@ fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_unfolded_as_far_as_it_is_shown() {
+        assert_eq!(unfolded("_ZN5guest6handle17h0123456789abcdefE"), "guest::handle");
+        assert_eq!(unfolded("_RNvCs1234_5guest6handle"), "guest::handle");
+        assert_eq!(unfolded("plain"), "plain");
+        // Each type is a tuple of two of the type before: the last has 16 million numbers.
+        let (mut name, mut before) = ("_RIC1aTllE".to_owned(), 4);
+        for _ in 0..24 {
+            // Places count from behind `_R`, and in another way for each digit but the first.
+            let (here, back) = (name.len() - 2, format!("B{}_", base62(before - 1)));
+            name.push_str(&format!("T{back}{back}E"));
+            before = here;
+        }
+        name.push('E');
+        let shown = unfolded(&name);
+        assert!(shown.starts_with("a::<(i32, i32), ((i32, i32), (i32, i32))"), "{shown}");
+        assert_eq!(shown.chars().count(), MAX_NAME + 1);
+        let long = format!("_ZN{}E", "1a".repeat(MAX_FOLDED));
+        assert_eq!(unfolded(&long), long[..=MAX_NAME]);
+    }
+
+    fn base62(mut value: usize) -> String {
+        const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let mut text = Vec::new();
+        loop {
+            text.insert(0, DIGITS[value % 62]);
+            value /= 62;
+            if value == 0 {
+                return String::from_utf8(text).expect("letters");
+            }
+        }
+    }
 }

@@ -13,11 +13,15 @@ mod compiler;
 mod component;
 mod crossing;
 mod describe;
+mod fence;
 mod frames;
 mod lines;
+mod meaning;
+mod names;
 mod output;
 mod self_test;
 mod settings;
+mod sweep;
 mod threads;
 mod trial;
 
@@ -114,6 +118,54 @@ impl Compiler {
     }
 }
 
+/// The settings, with as much compiling at once as the machine has memory for.
+fn fitting(config: &EngineConfig, compiler: &Compiler) -> EngineConfig {
+    // In this process nothing bounds the memory.
+    if *compiler == Compiler::InProcess {
+        return config.clone();
+    }
+    if !fence::is_available() {
+        tracing::warn!(
+            "this system cannot keep the compiler's process from files and the network (it takes seccomp on Linux, x86-64 or aarch64); its limits of memory and time hold"
+        );
+    }
+    // Where the system does not tell, the settings are believed.
+    let Some(machine) = memory() else { return config.clone() };
+    let fitting = within(config, machine);
+    if fitting != *config {
+        tracing::warn!(
+            machine,
+            compile_jobs = fitting.compile_jobs,
+            compile_memory = fitting.compile_memory,
+            "compiling is kept to half of the machine's memory, which is less than `compile_jobs` times `compile_memory` in [engine]"
+        );
+    }
+    fitting
+}
+
+/// The memory of the machine, or of the group of processes that this one is confined to, in bytes.
+fn memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let all = system.total_memory();
+    Some(system.cgroup_limits().map_or(all, |group| group.total_memory.min(all)))
+}
+
+/// As many jobs as half of `machine`'s memory has room for; a single one with what room there is.
+fn within(config: &EngineConfig, machine: u64) -> EngineConfig {
+    let room = machine / 2;
+    let memory = config.compile_memory.min(room.max(LEAST_COMPILE_MEMORY));
+    let jobs = u32::try_from(room / memory.max(1)).unwrap_or(u32::MAX);
+    EngineConfig {
+        compile_memory: memory,
+        compile_jobs: config.compile_jobs.min(jobs).max(1),
+        ..config.clone()
+    }
+}
+
+/// What compiling takes at the least, whatever the machine has.
+const LEAST_COMPILE_MEMORY: u64 = 256 << 20;
+
 /// Compiles components and runs them. Shared by everything that runs guests.
 pub struct Engine {
     wasmtime: wasmtime::Engine,
@@ -140,8 +192,9 @@ impl Engine {
         services: Arc<Services>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, EngineError> {
+        let config = fitting(config, &compiler);
         let wasmtime =
-            wasmtime::Engine::new(&settings::running(config)).map_err(|error| EngineError::Pool {
+            wasmtime::Engine::new(&settings::running(&config)).map_err(|error| EngineError::Pool {
                 instances: config.max_instances,
                 memory: config.max_memory,
                 reason: format!("{error:#}"),
@@ -150,7 +203,7 @@ impl Engine {
         capabilities::add_to_linker(&mut linker)
             .map_err(|error| EngineError::Linker(format!("{error:#}")))?;
         let cache = match data_dir.filter(|_| config.cache) {
-            Some(folder) => Some(Cache::open(folder, &wasmtime)?),
+            Some(folder) => Some(Cache::open(folder, &wasmtime, config.cache_size)?),
             None => None,
         };
         Ok(Self {
@@ -162,7 +215,7 @@ impl Engine {
             threads: GuestThreads::start(config.guest_threads, runtime).map_err(EngineError::Threads)?,
             wasmtime,
             services,
-            config: config.clone(),
+            config,
         })
     }
 
@@ -184,5 +237,27 @@ impl Engine {
     /// The settings that the engine was made with.
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn compiling_all_at_once_takes_half_of_the_memory_at_most() {
+        const GIB: u64 = 1 << 30;
+        let config = EngineConfig {
+            compile_jobs: 4,
+            compile_memory: 2 * GIB,
+            ..Config::defaults(Path::new("/")).engine
+        };
+        for (machine, jobs, memory) in [(64, 4, 2), (16, 4, 2), (15, 3, 2), (8, 2, 2), (4, 1, 2), (2, 1, 1)] {
+            let fitting = within(&config, machine * GIB);
+            assert_eq!((fitting.compile_jobs, fitting.compile_memory), (jobs, memory * GIB), "{machine} GiB");
+        }
+        assert_eq!(within(&config, 0).compile_memory, LEAST_COMPILE_MEMORY);
+        assert!(memory() > Some(0));
     }
 }

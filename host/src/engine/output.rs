@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use super::lines;
+use super::{lines, names};
 
 /// The code's length comes first.
 const HEAD: u64 = 8;
@@ -14,7 +14,7 @@ const HEAD: u64 = 8;
 /// # Errors
 /// wasmtime's refusal, or that it could not be written.
 pub(super) fn write(engine: &wasmtime::Engine, component: &[u8], mut to: impl Write) -> wasmtime::Result<()> {
-    let code = engine.precompile_component(component)?;
+    let code = engine.precompile_component(&names::without_long(component))?;
     to.write_all(&(code.len() as u64).to_le_bytes()).map_err(Unwritten)?;
     to.write_all(&code).map_err(Unwritten)?;
     drop(code);
