@@ -1,11 +1,14 @@
 //! wasmtime's settings, from ours. The figures behind them are in `benches/README.md`.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
     WasmBacktraceDetails,
 };
 
+use super::frames;
 use crate::config::EngineConfig;
 use crate::domain::Digest;
 
@@ -61,6 +64,10 @@ pub(super) fn compiling(effort: Effort) -> Config {
     wasmtime.memory_init_cow(true);
     // Said here, or it would depend on the environment, which a compiling child has not.
     wasmtime.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    wasmtime.wasm_backtrace_max_frames(NonZeroUsize::new(frames::EXAMINED));
+    // The same code computes the same on every machine, to the same fuel.
+    wasmtime.cranelift_nan_canonicalization(true);
+    wasmtime.relaxed_simd_deterministic(true);
     wasmtime
 }
 
@@ -86,4 +93,30 @@ fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
         .async_stack_keep_resident(STACK_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    fn compatibility(config: &Config) -> u64 {
+        let engine = wasmtime::Engine::new(config).expect("an engine");
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn code_of_other_settings_is_other_code() {
+        let ours = compatibility(&compiling(Effort::Full));
+        assert_eq!(ours, compatibility(&compiling(Effort::Full)));
+        let mut loose = compiling(Effort::Full);
+        loose.cranelift_nan_canonicalization(false);
+        assert_ne!(ours, compatibility(&loose));
+        let mut loose = compiling(Effort::Full);
+        loose.relaxed_simd_deterministic(false);
+        assert_ne!(ours, compatibility(&loose));
+    }
 }
