@@ -56,6 +56,31 @@ fn a_list_comes_in_pieces_that_lead_on() {
 }
 
 #[test]
+fn a_list_of_a_large_fleet_comes_in_pieces_without_being_asked() {
+    let server = Server::with("[agents.template]\ncomponent = \"<echo>\"\n");
+    let made = json!({ "template": "template", "count": 1_010 });
+    server.post("/api/agents/generate", &made).expect(201);
+    for path in ["/orchestrator/agents", "/api/agents/status", "/agents/status"] {
+        let reply = server.get(path);
+        let mut seen = ids(&reply.expect(200));
+        assert_eq!(seen.len(), 1_000, "{path}");
+        let rest = server.get(&next(&reply).expect("there is more"));
+        seen.extend(ids(&rest.expect(200)));
+        assert_eq!((seen.len(), next(&rest)), (1_011, None), "{path}");
+        seen.dedup();
+        assert_eq!(seen.len(), 1_011, "{path}: each once");
+    }
+    // The command shows all of them.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = folder.path().join("key");
+    std::fs::write(&key, &server.key).expect("a key's file");
+    let at = ["agents", "--json", "--server", &server.url(), "--key-file", key.to_str().expect("a path")]
+        .map(str::to_owned);
+    let all = crate::support::command::stockade(at).expect_json(0);
+    assert_eq!(ids(&all).len(), 1_011);
+}
+
+#[test]
 fn the_operators_words_go_over_the_components_own() {
     let server = Server::with(
         "[agents.calculator]\ncomponent = \"<calculator>\"\n\

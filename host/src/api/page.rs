@@ -1,4 +1,5 @@
-//! Long lists in pieces: `?limit&cursor`, the next piece in `Link`.
+//! Long lists in pieces: `?limit&cursor`, the next piece in `Link`. Without a `limit`, a piece is the
+//! largest there is: no request makes the host write a list of any length.
 //!
 //! Pure. A list is sorted by id, and a cursor is the last id of the piece before: agents may come
 //! and go between two pieces without one being skipped or shown twice.
@@ -7,7 +8,7 @@ use http::{HeaderValue, Uri};
 
 use super::error::ApiError;
 
-/// The most that one piece holds.
+/// The most that one piece holds, and what it holds where nothing else is asked for.
 const MAX_LIMIT: usize = 1_000;
 
 /// Which piece of a list is asked for, and what else the query says.
@@ -50,10 +51,7 @@ impl Page {
     ) -> (Vec<T>, Option<String>) {
         let cursor = self.cursor.as_deref();
         let mut rest = items.filter(|item| cursor.is_none_or(|cursor| id(item) > cursor));
-        let Some(limit) = self.limit else {
-            return (rest.collect(), None);
-        };
-        let piece: Vec<T> = rest.by_ref().take(limit).collect();
+        let piece: Vec<T> = rest.by_ref().take(self.limit.unwrap_or(MAX_LIMIT)).collect();
         let next = rest.next().and(piece.last()).map(|last| id(last).to_owned());
         (piece, next)
     }
@@ -105,9 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_all_are_given() {
+    fn without_a_limit_a_piece_is_the_largest_there_is() {
         let (piece, next) = page("/x").expect("a page").take(["a", "b"].iter(), |item| item);
         assert_eq!((piece.len(), next), (2, None));
+        let many: Vec<String> = (0..=MAX_LIMIT).map(|number| format!("{number:05}")).collect();
+        let (piece, next) = page("/x").expect("a page").take(many.iter(), |item| item);
+        assert_eq!((piece.len(), next.as_deref()), (MAX_LIMIT, Some("00999")));
     }
 
     #[test]

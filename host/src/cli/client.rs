@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::body::Body;
 use clap::Args;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower_service::Service;
 
@@ -44,7 +44,34 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
+/// An answer, and where the rest of its list is.
+struct Piece {
+    answer: Answer,
+    next: Option<String>,
+}
+
+impl Piece {
+    fn new(status: StatusCode, headers: &HeaderMap, body: Value) -> Self {
+        Self { answer: Answer { status, body }, next: next(headers) }
+    }
+}
+
+/// The path of the next piece of a list, as `Link` names it.
+fn next(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    let (path, relation) = link.strip_prefix('<')?.split_once('>')?;
+    (relation.contains("rel=\"next\"") && path.starts_with('/')).then(|| path.to_owned())
+}
+
 impl Answer {
+    /// Adds the rest of a list. A piece that failed goes in its place: half a list is no answer.
+    fn go_on(&mut self, piece: Self) {
+        match (&mut self.body, piece) {
+            (Value::Array(all), Self { body: Value::Array(more), .. }) => all.extend(more),
+            (_, piece) => *self = piece,
+        }
+    }
+
     /// How a command ends that only passes this answer on.
     pub(super) fn exit(&self) -> Exit {
         match (self.status.is_success(), self.body["code"].as_str()) {
@@ -62,7 +89,8 @@ impl Answer {
     }
 }
 
-/// Sends one request to the host that `server` names. `Err(Exit)` if the settings are wrong.
+/// Sends a request to the host that `server` names; the rest of a list is asked for, too. `Err(Exit)` if the
+/// settings are wrong.
 pub(super) fn ask(
     global: &Global,
     server: &ServerArgs,
@@ -116,18 +144,32 @@ fn remote(
         .timeout_global(Some(Duration::from_secs(600)))
         .build()
         .into();
-    let url = format!("{}{path}", url.trim_end_matches('/'));
-    let mut request = Request::builder().method(method).uri(&url);
+    let mut key = None;
     if let Some(file) = key_file {
-        let key = std::fs::read_to_string(file)
+        let read = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read the key in {}", file.display()))?;
-        request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.trim()));
+        key = Some(format!("Bearer {}", read.trim()));
     }
-    request = request.header(header::CONTENT_TYPE, "application/json");
-    let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
-    let mut response = agent.run(request).with_context(|| format!("cannot reach {url}"))?;
-    let body = response.body_mut().read_json().context("the server did not answer in JSON")?;
-    Ok(Answer { status: response.status(), body })
+    let server = url.trim_end_matches('/');
+    let ask = |path: &str| {
+        let url = format!("{server}{path}");
+        let mut request = Request::builder().method(&method).uri(&url);
+        if let Some(key) = &key {
+            request = request.header(header::AUTHORIZATION, key);
+        }
+        request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
+        let mut response = agent.run(request).with_context(|| format!("cannot reach {url}"))?;
+        let body = response.body_mut().read_json().context("the server did not answer in JSON")?;
+        anyhow::Ok(Piece::new(response.status(), response.headers(), body))
+    };
+    let Piece { mut answer, mut next } = ask(path)?;
+    while let Some(path) = next {
+        let piece = ask(&path)?;
+        next = piece.next;
+        answer.go_on(piece.answer);
+    }
+    Ok(answer)
 }
 
 fn local(
@@ -154,17 +196,26 @@ fn local(
             }
         }
         let (mut router, key) = host.in_process()?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {}", key.expose()))
-            .body(Body::from(body.map(Value::to_string).unwrap_or_default()))?;
-        let response = Service::call(&mut router, request).await.unwrap_or_else(|error| match error {});
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
-        anyhow::Ok(Answer { status, body: serde_json::from_slice(&bytes)? })
+        let mut ask = async |path: &str| {
+            let request = Request::builder()
+                .method(&method)
+                .uri(path)
+                .header(header::HOST, "localhost")
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::AUTHORIZATION, format!("Bearer {}", key.expose()))
+                .body(Body::from(body.map(Value::to_string).unwrap_or_default()))?;
+            let response = Service::call(&mut router, request).await.unwrap_or_else(|error| match error {});
+            let (head, body) = response.into_parts();
+            let bytes = axum::body::to_bytes(body, usize::MAX).await?;
+            anyhow::Ok(Piece::new(head.status, &head.headers, serde_json::from_slice(&bytes)?))
+        };
+        let Piece { mut answer, mut next } = ask(path).await?;
+        while let Some(path) = next {
+            let piece = ask(&path).await?;
+            next = piece.next;
+            answer.go_on(piece.answer);
+        }
+        anyhow::Ok(answer)
     })?;
     Ok(Ok(answer))
 }
