@@ -150,6 +150,11 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     invalid(register(&server, &json!({ "id": "Not An Id" }), &plain(1)), &["`id`"]);
     invalid(register(&server, &json!({ "id": "generate" }), &plain(1)), &["`id`", "generate"]);
     invalid(
+        register(&server, &json!({ "id": "x", "tags": [null] }), &plain(1)),
+        &["`tags[0]` is null", "a value"],
+    );
+    invalid(register(&server, &json!({ "id": "x", "queue": u64::MAX }), &plain(1)), &["`queue`", "at most"]);
+    invalid(
         register(&server, &json!({ "id": "guest", "triger": ["x"] }), &plain(1)),
         &["triger", "triggers"],
     );

@@ -5,9 +5,10 @@
 use serde_json::{Map, Value, json};
 use toml::de::DeTable;
 
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 use super::quantity::show_duration;
 use super::report::Report;
+use super::section::join;
 use super::source::Source;
 use super::{AgentConfig, Config, Limits, Overlay, agent};
 use crate::domain::AgentId;
@@ -24,9 +25,19 @@ pub fn agent_from_json(
 ) -> Result<AgentConfig, Problems> {
     let mut table = Value::Object(settings.clone());
     drop_nulls(&mut table);
+    let mut problems = Vec::new();
+    unfit(&table, &format!("agents.{id}"), &mut problems);
+    if !problems.is_empty() {
+        return Err(Problems { problems });
+    }
     let document = json!({ "agents": { id.as_str(): table } });
-    // Objects of texts, numbers, lists and objects always have a form in TOML.
-    let text = toml::to_string(&document).unwrap_or_default();
+    let text = toml::to_string(&document).map_err(|error| Problems {
+        problems: vec![problem(
+            format!("agents.{id}"),
+            format!("the settings have no form in TOML: {error}"),
+            None,
+        )],
+    })?;
     let source = Source::new("settings", &text);
     let (document, errors) = DeTable::parse_recoverable(&text);
     let mut report = Report::new(&source, &errors);
@@ -63,6 +74,37 @@ pub fn agent_to_json(agent: &AgentConfig) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// Finds what JSON can say and TOML cannot: null in a list, and whole numbers beyond 63 bits.
+fn unfit(value: &Value, path: &str, problems: &mut Vec<Problem>) {
+    match value {
+        Value::Null => problems.push(problem(
+            path.to_owned(),
+            format!("`{path}` is null"),
+            Some("give it a value, or take it out of the list".to_owned()),
+        )),
+        Value::Number(number) if number.is_u64() && !number.is_i64() => problems.push(problem(
+            path.to_owned(),
+            format!("`{path}` is {number}"),
+            Some(format!("a whole number must be at most {}", i64::MAX)),
+        )),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                unfit(item, &format!("{path}[{index}]"), problems);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                unfit(field, &join(path, name), problems);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn problem(key: String, message: String, help: Option<String>) -> Problem {
+    Problem { file: "settings".to_owned(), line: None, column: None, key, message, help, excerpt: None }
 }
 
 /// TOML has no null: what is null is absent.
@@ -109,6 +151,26 @@ mod tests {
         let problems = agent_from_json(&config, &id, &settings).expect_err("wrong").problems;
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert!(keys.contains(&"agents.a.limits.fuel") && keys.contains(&"agents.a.triger"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_toml_cannot_say_is_named() {
+        let config = config("");
+        let id = AgentId::parse("a").expect("an id");
+        for (settings, said) in [
+            (json!({ "component": "a", "tags": [null] }), "`agents.a.tags[0]` is null"),
+            (
+                json!({ "component": "a", "config": { "x": [1, { "y": [null] }] } }),
+                "`agents.a.config.x[1].y[0]` is null",
+            ),
+            (
+                json!({ "component": "a", "limits": { "fuel": u64::MAX } }),
+                "`agents.a.limits.fuel` is 18446744073709551615",
+            ),
+        ] {
+            let problems = agent_from_json(&config, &id, &object(settings)).expect_err("wrong").problems;
+            assert_eq!(problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), [said]);
+        }
     }
 
     #[test]
