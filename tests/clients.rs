@@ -64,6 +64,39 @@ fn the_python_client() {
     assert!(failed.err.contains("unauthorized"), "{failed:?}");
 }
 
+/// A program that knows nothing but Python's own library, which writes all of a body before it reads.
+const UPLOAD: &str = r#"
+import json, sys, urllib.error, urllib.request
+url, kind, key, size = sys.argv[1:]
+headers = {"Content-Type": kind}
+if key:
+    headers["Authorization"] = "Bearer " + key
+request = urllib.request.Request(url, data=b"x" * int(size), headers=headers, method="POST")
+try:
+    urllib.request.urlopen(request, timeout=60)
+except urllib.error.HTTPError as error:
+    print(error.code, json.load(error)["code"])
+"#;
+
+#[test]
+fn a_python_program_reads_why_its_body_was_refused() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let server = Server::with(FLEET);
+    let url = format!("{}/orchestrator/execute", server.url());
+    for (kind, key, said) in [
+        ("application/json", server.key.as_str(), "413 body_too_large\n"),
+        ("application/json", "", "401 unauthorized\n"),
+        ("application/json", "wrong", "401 unauthorized\n"),
+        ("text/plain", server.key.as_str(), "415 unsupported_media_type\n"),
+    ] {
+        let mut command = Command::new("python3");
+        command.args(["-c", UPLOAD, &url, kind, key, "20000000"]).stdin(Stdio::null());
+        assert_eq!(run(command).expect(0), said, "{kind} with the key `{key}`");
+    }
+}
+
 #[test]
 fn the_javascript_client() {
     if !has("node", &["-e", "fetch"]) {

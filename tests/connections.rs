@@ -3,11 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{PATIENCE, Request, Server, poll_until};
+use crate::support::{PATIENCE, Reply, Request, Server, poll_until};
 
 const SHORT: &str = "[server]\nheader_timeout = \"200ms\"\nidle_timeout = \"300ms\"\nbody_timeout = \"200ms\"\n\
     [agents.hostile]\ncomponent = \"<hostile>\"\n";
@@ -59,7 +58,8 @@ fn a_body_that_does_not_come_is_answered_in_json() {
     let request = server.signed(Request::new("POST", "/orchestrator/route")).header("content-length", "100");
     connection.send(&request.header("content-type", "application/json").bytes()).expect("sent");
     connection.send(b"{\"task\"").expect("sent");
-    connection.answer(false).expect("an answer").expect_failure(400, "malformed_json");
+    connection.answer(false).expect("an answer").expect_failure(408, "request_timeout");
+    assert_eq!(connection.rest().expect("the host closes"), b"");
     // One that ends early is answered where anybody still listens.
     let mut connection = server.connect();
     let request = server.signed(Request::new("POST", "/orchestrator/route")).header("content-length", "100");
@@ -92,8 +92,8 @@ fn connections_beyond_the_bound_wait_and_idle_ones_make_room() {
             connection
         })
         .collect();
-    // All are taken; one more is answered all the same, once an idle one has made room.
-    assert_eq!(server.get("/healthz").status, 200);
+    // All are taken; one more is served all the same, once an idle one has made room.
+    server.call("hostile", "echo x").expect(200);
     for connection in &mut idle {
         let _ = connection.rest();
     }
@@ -103,6 +103,56 @@ fn connections_beyond_the_bound_wait_and_idle_ones_make_room() {
             scope.spawn(|| server.call("hostile", "sleep 100").expect(200));
         }
     });
+}
+
+/// Sends a request whose body is `size` bytes, all of it before reading anything, and reads the answer.
+fn write_all_then_read(server: &Server, request: Request, size: usize) -> Reply {
+    let mut connection = server.connect();
+    connection.send(&request.header("content-length", size.to_string()).bytes()).expect("the head is sent");
+    let piece = vec![b'x'; 1024 * 1024];
+    let mut left = size;
+    while left > 0 {
+        let now = left.min(piece.len());
+        connection.send(&piece[..now]).unwrap_or_else(|error| panic!("{left} of {size} bytes left: {error}"));
+        left -= now;
+    }
+    connection.answer(false).expect("an answer")
+}
+
+#[test]
+fn who_sends_too_much_or_in_vain_gets_the_answer_and_not_a_broken_pipe() {
+    let server = Server::with("[agents.echo]\ncomponent = \"<echo>\"\n");
+    let post = |path: &str| Request::new("POST", path);
+    let json = |request: Request| request.header("content-type", "application/json");
+    let execute = "/orchestrator/execute";
+    for (request, status, code) in [
+        (json(server.signed(post(execute))), 413, "body_too_large"),
+        (json(post(execute)), 401, "unauthorized"),
+        (json(post(execute).key("nobody's")), 401, "unauthorized"),
+        (server.signed(post(execute)).header("content-type", "text/plain"), 415, "unsupported_media_type"),
+        (json(server.signed(post("/nowhere"))), 404, "not_found"),
+        (json(server.signed(post("/orchestrator/agents"))), 405, "method_not_allowed"),
+    ] {
+        write_all_then_read(&server, request, 24 * 1024 * 1024).expect_failure(status, code);
+    }
+    // The same in chunks, where nothing announces the size.
+    let mut connection = server.connect();
+    let request = json(server.signed(post(execute))).header("transfer-encoding", "chunked");
+    connection.send(&request.bytes()).expect("sent");
+    let mut chunk = b"100000\r\n".to_vec();
+    chunk.resize(chunk.len() + 1024 * 1024, b'x');
+    chunk.extend(b"\r\n");
+    for number in 0..24 {
+        connection.send(&chunk).unwrap_or_else(|error| panic!("chunk {number}: {error}"));
+    }
+    connection.send(b"0\r\n\r\n").expect("sent");
+    connection.answer(false).expect("an answer").expect_failure(413, "body_too_large");
+    // Who never stops is not read for ever.
+    let endless = json(server.signed(post(execute))).header("content-length", "9000000000");
+    let mut connection = server.connect();
+    connection.send(&endless.bytes()).expect("sent");
+    let piece = vec![b'x'; 1024 * 1024];
+    poll_until("an endless body is cut off", || connection.send(&piece).is_err().then_some(()));
 }
 
 #[test]
@@ -118,16 +168,17 @@ fn an_answer_that_is_half_written_is_not_cut_off_for_another_connection() {
     let mut slow = server.connect();
     slow.send(&server.signed(large).bytes()).expect("sent");
     slow.arrives().expect("the answer begins");
-    let waiting = thread::scope(|scope| {
-        let waiting = scope.spawn(|| server.get("/healthz").status);
+    // Another connection waits, which closes what is idle; this one is not, however long it waits.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            poll_until("it is served", || (server.call("hostile", "echo x").status == 200).then_some(()));
+        });
         server.log_lines("another connection waits", |line| line.to_string().contains("max_connections"));
-        // A reader that rests for longer than an idle connection is left alone.
-        thread::sleep(Duration::from_secs(2));
         let answer = slow.answer(false).expect("all of the answer").expect(200);
         assert_eq!(answer["response"].as_str().map(str::len), Some(32_000_000));
-        waiting.join().expect("an answer")
+        drop(slow);
+        waiting.join().expect("an answer");
     });
-    assert_eq!(waiting, 200);
 }
 
 #[test]
@@ -154,4 +205,84 @@ fn what_is_not_http_gets_no_html_and_does_no_harm() {
         assert!(!answer.contains("<html") && !answer.contains(" 500 "), "{answer}");
     }
     assert_eq!(server.get("/healthz").status, 200);
+}
+
+/// What a proxy in front might see as one request, and this host as two, or the other way round. Each is
+/// sent with a complete second request behind it or inside it, which must not run.
+#[test]
+fn no_request_is_smuggled_behind_another() {
+    let server = Server::with(
+        "[server]\nheader_timeout = \"500ms\"\nidle_timeout = \"500ms\"\nbody_timeout = \"500ms\"\n\
+         [agents.first]\ncomponent = \"<echo>\"\n[agents.second]\ncomponent = \"<echo>\"\n",
+    );
+    let body = json!({ "agent": "first", "query": "x" }).to_string();
+    let second = Request::post("/orchestrator/execute", &json!({ "agent": "second", "query": "x" }));
+    let second = String::from_utf8(server.signed(second).bytes()).expect("text");
+    let start = format!(
+        "POST /orchestrator/execute HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
+        server.key
+    );
+    let size = body.len();
+    let chunked = format!("{size:x}\r\n{body}\r\n0\r\n\r\n");
+    let all = chunked.len() + second.len();
+    let length = format!("content-length: {size}\r\n");
+    let chunks = "transfer-encoding: chunked\r\n";
+    let with = |fields: &str, rest: &str| format!("{start}{fields}\r\n{rest}{second}");
+    let calls = |agent: &str| server.agent(agent)["calls"].as_u64().expect("a number");
+    let cases = [
+        // What it is, the bytes, and how often the first agent is called.
+        ("length, then chunks", with(&format!("content-length: {all}\r\n{chunks}"), &chunked), 1),
+        ("chunks, then length", with(&format!("{chunks}content-length: {all}\r\n"), &chunked), 1),
+        ("a short length and chunks", with(&format!("content-length: 4\r\n{chunks}"), &chunked), 1),
+        ("chunks that end at once, and a length", with(&format!("{length}{chunks}"), "0\r\n\r\n"), 0),
+        ("two lengths", with(&format!("{length}content-length: {}\r\n", size + 1), &body), 0),
+        ("a list of lengths", with(&format!("content-length: {size}, {size}\r\n"), &body), 0),
+        ("a length with a sign", with(&format!("content-length: +{size}\r\n"), &body), 0),
+        ("a length that is none", with(&format!("content-length: {size}x\r\n"), &body), 0),
+        ("a length of 20 digits", with("content-length: 99999999999999999999\r\n", &body), 0),
+        ("chunks that are not last", with("transfer-encoding: chunked, identity\r\n", &chunked), 0),
+        ("an unknown coding", with("transfer-encoding: xchunked\r\n", &chunked), 0),
+        ("a field's name with a space", with(&format!("{length}transfer-encoding : chunked\r\n"), &body), 0),
+        ("a folded field", with(&format!("{length}transfer-encoding:\r\n chunked\r\n"), &body), 0),
+        ("a line that begins with a space", with(&format!("{length} {chunks}"), &body), 0),
+        ("a bare return", with(&format!("{length}x: y\r{chunks}"), &body), 0),
+        ("a zero in a field", with(&format!("{length}x: y\0\r\n"), &body), 0),
+        ("chunks in HTTP/1.0", with(chunks, &chunked).replacen("HTTP/1.1", "HTTP/1.0", 1), 0),
+        ("a chunk's size with 0x", with(chunks, &format!("0x{chunked}")), 0),
+        ("a chunk's size with a sign", with(chunks, &format!("+{chunked}")), 0),
+        ("a chunk's size below zero", with(chunks, &format!("-{chunked}")), 0),
+        ("a chunk without a size", with(chunks, &format!("\r\n{chunked}")), 0),
+        ("a chunk's size that is too large", with(chunks, &format!("fffffffffffffffff{chunked}")), 0),
+        ("a chunk that is longer than it says", with(chunks, &format!("5\r\n{body}\r\n0\r\n\r\n")), 0),
+        ("a chunk's size before a bare newline", with(chunks, &format!("{size:x}\n{body}\r\n0\r\n\r\n")), 0),
+        (
+            "an extension with a bare newline",
+            with(chunks, &format!("{size:x};x\ny\r\n{body}\r\n0\r\n\r\n")),
+            0,
+        ),
+        // The second one is the first one's body.
+        ("a request in a body", format!("{start}content-length: {}\r\n\r\n{second}", second.len()), 0),
+        (
+            "a request in a body that nobody reads",
+            format!("GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{second}", second.len()),
+            0,
+        ),
+        ("bare newlines", format!("{start}{length}\r\n{body}").replace("\r\n", "\n"), 1),
+    ];
+    for (what, bytes, expected) in cases {
+        let before = calls("first");
+        let mut connection = server.connect();
+        // The host may have closed by then.
+        let _ = connection.send(bytes.as_bytes());
+        let _ = connection.rest();
+        assert_eq!(calls("second"), 0, "{what}: the second request ran");
+        assert_eq!(calls("first") - before, expected, "{what}");
+    }
+    // Two requests that are nothing but two requests run both.
+    let mut connection = server.connect();
+    connection.send(format!("{start}{length}\r\n{body}{second}").as_bytes()).expect("sent");
+    for _ in 0..2 {
+        connection.answer(false).expect("an answer").expect(200);
+    }
+    assert_eq!(calls("second"), 1);
 }

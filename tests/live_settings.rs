@@ -204,6 +204,35 @@ fn the_servers_and_the_routers_own_settings_change_too() {
 }
 
 #[test]
+fn patience_changes_for_connections_that_are_open() {
+    let fleet = Fleet::new(&format!(
+        "[server]\nheader_timeout = \"1h\"\nidle_timeout = \"1h\"\ngrace_period = \"1h\"\n{HOSTILE}"
+    ));
+    let server = fleet.serve();
+    let (mut idle, mut slow) = (server.connect(), server.connect());
+    for connection in [&mut idle, &mut slow] {
+        assert_eq!(connection.ask(&Request::get("/healthz")).status, 200);
+    }
+    fleet.settings(&format!(
+        "[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"300ms\"\ngrace_period = \"300ms\"\n{HOSTILE}limits.timeout = \"1h\"\n"
+    ));
+    applied(&server, 1);
+    // The next head, and the next silence.
+    slow.send(b"GET /healthz HTTP/1.1\r\nx-slow: ").expect("sent");
+    let _ = slow.rest().map_err(|error| assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}"));
+    assert_eq!(idle.ask(&Request::get("/healthz")).status, 200);
+    assert_eq!(idle.rest().expect("the host closes"), b"");
+    // The next shutdown.
+    let mut running = server.connect();
+    let body = json!({ "agent": "hostile", "query": "sleep 3000000" });
+    running.send(&server.signed(Request::post("/orchestrator/execute", &body)).bytes()).expect("sent");
+    server.wait_for_load("hostile", 1, 0);
+    server.terminate();
+    let (status, log) = server.ended();
+    assert_eq!(status.code(), Some(1), "{log}");
+}
+
+#[test]
 fn what_needs_a_restart_says_so_and_the_rest_is_applied() {
     let fleet = Fleet::new(ECHO);
     let server = fleet.serve();

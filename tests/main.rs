@@ -40,6 +40,7 @@ mod roles;
 mod routing;
 mod sandbox;
 mod self_tests;
+mod shares;
 mod shutdown;
 mod testing;
 mod traps;

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -131,6 +132,22 @@ impl Connection {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// A connection that was made otherwise.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        stream.set_nonblocking(false).expect("a blocking socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// The answer that comes within this time, if one does.
+    pub(crate) fn try_answer_within(&mut self, time: Duration) -> Option<Reply> {
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("a timeout");
+        let arrives = self.stream.fill_buf().is_ok();
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        arrives.then(|| self.answer(false).expect("all of the answer"))
     }
 
     /// Sends a request and reads its answer; the connection stays open.

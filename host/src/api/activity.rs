@@ -1,7 +1,8 @@
 //! What a connection is doing now, since when, and how long that may last.
 //!
-//! Pure but for the clock. Written by the bytes that pass ([`super::connection`]) and by the
-//! handler's guard; read by the connection's one timer. One task does all of that: the lock is never waited for.
+//! Pure but for the clock. Written by the bytes that pass ([`super::connection`]), by the handler's guard
+//! and by the answer's; read by the connection's one timer. One task does all of that, but for upgraded
+//! sockets: the lock is hardly ever waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long a closed connection is read on, so that a client that is still sending gets its answer
-/// instead of a reset.
+/// How long a closed connection is read on while nothing comes, so that a client that is still sending
+/// gets its answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long it is read on where something does.
+const LINGER_MOST: Duration = Duration::from_secs(10);
 /// How long a connection must be idle to be closed in favour of one that waits.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// How often a connection whose handler runs is looked at: is its client still there?
@@ -31,7 +34,15 @@ pub(super) struct Patience {
 
 /// What a connection is doing.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<Doing>);
+pub(super) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    doing: Doing,
+    /// Whether more of an answer may come at any time: its body has not ended, or the socket is no
+    /// longer HTTP's.
+    open: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Doing {
@@ -41,99 +52,116 @@ enum Doing {
     Busy { looked: Instant },
     /// An answer is being written: some of it may still be here.
     Answering { began: Instant, progress: Instant, written: u64 },
+    /// Has written all that there was of an answer which goes on. It may be silent for as long as it likes:
+    /// that is not the client's doing.
+    Streaming { looked: Instant },
     /// Has written everything, and waits for the next request.
     Idle { since: Instant },
     /// Has said everything, and reads what is still under way.
-    Lingering { since: Instant },
+    Lingering { since: Instant, read: Instant },
+}
+
+impl Doing {
+    fn answering(written: u64) -> Self {
+        let now = Instant::now();
+        Self::Answering { began: now, progress: now, written }
+    }
 }
 
 impl Activity {
     /// A new connection's.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Doing::Head { since: Instant::now() }))
+        Self(Mutex::new(State { doing: Doing::Head { since: Instant::now() }, open: false }))
     }
 
     /// Whether it waits for the rest of a head.
     pub(super) fn is_head(&self) -> bool {
-        matches!(*self.0.lock(), Doing::Head { .. })
+        matches!(self.0.lock().doing, Doing::Head { .. })
     }
 
-    /// Whether a handler runs.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(*self.0.lock(), Doing::Busy { .. })
+    /// Whether it is the host's turn to say something, so that the client's silence means nothing.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.0.lock().doing, Doing::Busy { .. } | Doing::Streaming { .. })
     }
 
     /// Whether it only reads what is still under way.
     pub(super) fn is_lingering(&self) -> bool {
-        matches!(*self.0.lock(), Doing::Lingering { .. })
+        matches!(self.0.lock().doing, Doing::Lingering { .. })
     }
 
     /// Bytes came in. More bytes of a head buy no more time.
     pub(super) fn has_read(&self) {
-        let mut doing = self.0.lock();
-        if let Doing::Idle { .. } = *doing {
-            *doing = Doing::Head { since: Instant::now() };
+        let mut state = self.0.lock();
+        match &mut state.doing {
+            Doing::Idle { .. } => state.doing = Doing::Head { since: Instant::now() },
+            Doing::Lingering { read, .. } => *read = Instant::now(),
+            Doing::Head { .. } | Doing::Busy { .. } | Doing::Answering { .. } | Doing::Streaming { .. } => {}
         }
     }
 
     /// A write was tried, and took so many bytes.
     pub(super) fn has_written(&self, bytes: usize) {
         let more = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let mut doing = self.0.lock();
-        match &mut *doing {
+        let mut state = self.0.lock();
+        match &mut state.doing {
             Doing::Answering { progress, written, .. } if bytes > 0 => {
                 *progress = Instant::now();
                 *written = written.saturating_add(more);
             }
-            Doing::Idle { .. } => {
-                let now = Instant::now();
-                *doing = Doing::Answering { began: now, progress: now, written: more };
-            }
+            Doing::Idle { .. } | Doing::Streaming { .. } => state.doing = Doing::answering(more),
             Doing::Head { .. } | Doing::Busy { .. } | Doing::Answering { .. } | Doing::Lingering { .. } => {}
         }
     }
 
     /// Everything that there was to write is written.
     pub(super) fn has_flushed(&self) {
-        let mut doing = self.0.lock();
-        if let Doing::Answering { .. } = *doing {
-            *doing = Doing::Idle { since: Instant::now() };
+        let mut state = self.0.lock();
+        if let Doing::Answering { .. } = state.doing {
+            let now = Instant::now();
+            state.doing =
+                if state.open { Doing::Streaming { looked: now } } else { Doing::Idle { since: now } };
         }
     }
 
-    /// The client of the handler that runs was found to be there.
+    /// From now on the socket is no longer HTTP's: whoever has it may say something at any time.
+    pub(super) fn has_upgraded(&self) {
+        self.0.lock().open = true;
+    }
+
+    /// The client was found to be there.
     pub(super) fn has_looked(&self) {
-        if let Doing::Busy { looked } = &mut *self.0.lock() {
+        if let Doing::Busy { looked } | Doing::Streaming { looked } = &mut self.0.lock().doing {
             *looked = Instant::now();
         }
     }
 
     /// Nothing more will be written.
     pub(super) fn begin_lingering(&self) {
-        *self.0.lock() = Doing::Lingering { since: Instant::now() };
+        let now = Instant::now();
+        self.0.lock().doing = Doing::Lingering { since: now, read: now };
     }
 
-    /// When the connection's time is up; while a handler runs, when it should be looked at.
+    /// When the connection's time is up; while it is the host's turn, when it should be looked at.
     pub(super) fn deadline(&self, patience: Patience) -> Instant {
-        match *self.0.lock() {
+        match self.0.lock().doing {
             Doing::Head { since } => since + patience.head,
-            Doing::Busy { looked } => looked + LOOK_EVERY,
+            Doing::Busy { looked } | Doing::Streaming { looked } => looked + LOOK_EVERY,
             Doing::Answering { began, progress, written } => {
                 let earned = Duration::from_millis(written.saturating_mul(1000) / MIN_PACE);
                 (progress + patience.idle).min(began + patience.idle + earned)
             }
             Doing::Idle { since } => since + patience.idle,
-            Doing::Lingering { since } => since + LINGER,
+            Doing::Lingering { since, read } => (read + LINGER).min(since + LINGER_MOST),
         }
     }
 
     /// Whether it can be closed for another: nothing is under way, and nothing was for a while.
     pub(super) fn is_spare(&self, now: Instant) -> bool {
-        match *self.0.lock() {
-            Doing::Head { since } | Doing::Idle { since } => {
+        match self.0.lock().doing {
+            Doing::Head { since } | Doing::Idle { since } | Doing::Lingering { since, .. } => {
                 now.saturating_duration_since(since) >= SPARE_AFTER
             }
-            Doing::Busy { .. } | Doing::Answering { .. } | Doing::Lingering { .. } => false,
+            Doing::Busy { .. } | Doing::Answering { .. } | Doing::Streaming { .. } => false,
         }
     }
 }
@@ -144,15 +172,36 @@ pub(super) struct Busy(Arc<Activity>);
 impl Busy {
     /// Begins it.
     pub(super) fn enter(activity: &Arc<Activity>) -> Self {
-        *activity.0.lock() = Doing::Busy { looked: Instant::now() };
+        *activity.0.lock() = State { doing: Doing::Busy { looked: Instant::now() }, open: false };
         Self(Arc::clone(activity))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let now = Instant::now();
-        *self.0.0.lock() = Doing::Answering { began: now, progress: now, written: 0 };
+        self.0.0.lock().doing = Doing::answering(0);
+    }
+}
+
+/// An answer's body while there may be more of it. Made before the handler's guard is dropped.
+pub(super) struct Open(Arc<Activity>);
+
+impl Open {
+    /// Begins it.
+    pub(super) fn begin(activity: &Arc<Activity>) -> Self {
+        activity.0.lock().open = true;
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock();
+        state.open = false;
+        // Its end is still to be written.
+        if let Doing::Streaming { .. } = state.doing {
+            state.doing = Doing::answering(0);
+        }
     }
 }
 
@@ -189,6 +238,37 @@ mod tests {
         assert_eq!(left(&activity), PATIENCE.head);
         activity.begin_lingering();
         assert_eq!(left(&activity), LINGER);
+        tokio::time::advance(LINGER / 2).await;
+        activity.has_read();
+        assert_eq!(left(&activity), LINGER, "who still sends is read on");
+        for _ in 0..LINGER_MOST.as_secs() * 2 {
+            tokio::time::advance(LINGER / 2).await;
+            activity.has_read();
+        }
+        assert_eq!(left(&activity), Duration::ZERO, "but not for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_goes_on_may_be_silent_and_must_be_read() {
+        let activity = Arc::new(Activity::new());
+        let busy = Busy::enter(&activity);
+        let body = Open::begin(&activity);
+        drop(busy);
+        activity.has_written(10);
+        assert_eq!(left(&activity), PATIENCE.idle);
+        activity.has_flushed();
+        tokio::time::advance(PATIENCE.idle * 10).await;
+        assert!(activity.is_ours() && !activity.is_spare(Instant::now()));
+        activity.has_looked();
+        assert_eq!(left(&activity), LOOK_EVERY);
+        activity.has_written(0);
+        assert!(!activity.is_ours());
+        assert_eq!(left(&activity), PATIENCE.idle, "what finds no reader is bounded");
+        activity.has_flushed();
+        drop(body);
+        assert_eq!(left(&activity), PATIENCE.idle, "its end is to be read, too");
+        activity.has_flushed();
+        assert!(!activity.is_ours(), "then it is idle");
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,6 +82,11 @@ pub(super) async fn batch(
         }
         items
     };
+    if !items.is_empty() {
+        // What the answers may come to is taken before anything runs.
+        let wait = api.config.load().scheduler.queue_timeout;
+        caller.request.reserve(MAX_ANSWERS as u64, wait).await?;
+    }
     let room = Room::new();
     let answers = items.iter().enumerate().map(|(index, item)| {
         let id = item_id(&caller.request.id, index, &api);

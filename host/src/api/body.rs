@@ -3,21 +3,29 @@
 //! Owns nothing. What is wrong with a body is said with its place: a line and column where it is
 //! not JSON, a field where it is the wrong JSON.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Api;
 use super::error::ApiError;
+use super::{Api, front};
 use crate::config::ServerConfig;
 
 /// What is shown of a parser's message, which can quote the input, in bytes.
 const MESSAGE_SHOWN: usize = 300;
+
+/// After this a body that is not there counts among its key's slow ones.
+const SLOW_AFTER: Duration = Duration::from_millis(100);
 
 /// Reads the whole body; empty if there is none.
 pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
@@ -29,22 +37,29 @@ pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError>
         return Err(ApiError::UnsupportedMediaType("JSON: send it with `Content-Type: application/json`"));
     }
     let limit = api.server.load().max_body;
-    read_up_to(api, body, limit).await
+    read_up_to(api, &parts, body, limit).await
 }
 
-/// Reads a whole body of at most `limit` bytes, in the time that bodies have.
-pub(super) async fn read_up_to(api: &Api, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+/// Reads a whole body of at most `limit` bytes, in the time that bodies have. `parts` are its request's.
+pub(super) async fn read_up_to(api: &Api, parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
     let time = api.server.load().body_timeout;
     // What the head announces is refused before any of it is read.
     if body.size_hint().lower() > limit {
         return Err(ApiError::BodyTooLarge { limit });
     }
-    match tokio::time::timeout(time, collect(body, limit)).await {
-        Ok(read) => read,
-        Err(_) => {
-            Err(ApiError::MalformedJson(format!("the body did not arrive within {} ms", time.as_millis())))
-        }
+    let mut reading = pin!(collect(body, limit));
+    if let Ok(read) = tokio::time::timeout(time.min(SLOW_AFTER), reading.as_mut()).await {
+        return read;
     }
+    let turn = parts.extensions.get::<Arc<front::Request>>().and_then(|request| request.turn());
+    let _slow = match turn {
+        None => None,
+        Some(turn) => Some(turn.body().ok_or(ApiError::Overloaded(
+            "too many bodies of this key are on their way: send fewer at once (`key_bodies` in [server])",
+        ))?),
+    };
+    let left = time.saturating_sub(SLOW_AFTER);
+    tokio::time::timeout(left, reading).await.unwrap_or(Err(ApiError::BodyTimeout { limit: time }))
 }
 
 /// One frame is the usual body, and is not copied.

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::response::Response;
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -96,6 +98,16 @@ pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Answer
         })
         .await;
     write(completion, agent, routed.as_ref(), &request_id, started)
+}
+
+/// Runs a call that is all of its request, and makes its response.
+pub(super) async fn answer(api: &Api, caller: &Caller, call: Call) -> Result<Response, ApiError> {
+    caller.request.expect_room()?;
+    let Answered { json, agent, ran } = run(api, caller, call).await?;
+    if !caller.request.make_room(json.len()) {
+        return Err(ApiError::NoRoom { agent: agent.as_str().into(), ran: Box::new(ran) });
+    }
+    Ok(answer::response(StatusCode::OK, json))
 }
 
 /// Reads an agent's id as a client wrote it. What cannot be one is an agent that does not exist.

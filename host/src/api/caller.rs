@@ -109,7 +109,7 @@ impl FromRequestParts<Api> for Caller {
         if key.is_none_or(|key| key.as_bytes().trim_ascii().is_empty()) {
             origins::guard_anonymous(parts, &api.server.load())?;
         }
-        request.note_caller(Arc::clone(&principal));
+        request.note_caller(Arc::clone(&principal), api)?;
         Ok(Self { principal, request })
     }
 }

@@ -47,6 +47,25 @@ pub(super) enum ApiError {
         /// What the call came to.
         ran: Box<Ran>,
     },
+    /// An answer for which too many others wait to be read.
+    #[error(
+        "answers that nobody has read yet leave no room for this one: read them, or ask for less at once (`key_answers` and `max_answers` in [server])"
+    )]
+    NoRoom {
+        /// The agent that gave it.
+        agent: Box<str>,
+        /// What the call came to.
+        ran: Box<Ran>,
+    },
+    /// Too much is under way. No guest code ran. Says what there is too much of, and the setting.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    /// The body did not come in its time.
+    #[error("the body did not arrive within {} ms (`body_timeout` in [server])", .limit.as_millis())]
+    BodyTimeout {
+        /// `body_timeout`.
+        limit: Duration,
+    },
     /// The body is not JSON, or ended early.
     #[error("{0}")]
     MalformedJson(String),
@@ -136,7 +155,15 @@ impl ApiError {
         let plain = |status, code| Verdict { status, code, retry_after: None };
         match self {
             Self::Call { failure, .. } => of_call(failure),
-            Self::BatchFull { .. } => plain(StatusCode::BAD_GATEWAY, "output_too_large"),
+            Self::BatchFull { .. } | Self::NoRoom { .. } => {
+                plain(StatusCode::BAD_GATEWAY, "output_too_large")
+            }
+            Self::Overloaded(_) => Verdict {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "overloaded",
+                retry_after: Some(RETRY_SOON),
+            },
+            Self::BodyTimeout { .. } => plain(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::MalformedJson(_) => plain(StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidRequest { .. } => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
             Self::Conflict { .. } => plain(StatusCode::CONFLICT, "conflict"),
@@ -162,8 +189,12 @@ impl ApiError {
     pub(super) fn agent(&self) -> Option<&str> {
         match self {
             Self::Call { agent, .. } => agent.as_deref(),
-            Self::BatchFull { agent, .. } | Self::Conflict { agent, .. } => Some(agent),
+            Self::BatchFull { agent, .. } | Self::NoRoom { agent, .. } | Self::Conflict { agent, .. } => {
+                Some(agent)
+            }
             Self::MalformedJson(_)
+            | Self::Overloaded(_)
+            | Self::BodyTimeout { .. }
             | Self::InvalidRequest { .. }
             | Self::Unauthorized
             | Self::Forbidden(_)
@@ -185,6 +216,9 @@ impl ApiError {
                 (internal != failure.to_string()).then_some(internal)
             }
             Self::BatchFull { .. }
+            | Self::NoRoom { .. }
+            | Self::Overloaded(_)
+            | Self::BodyTimeout { .. }
             | Self::Conflict { .. }
             | Self::MalformedJson(_)
             | Self::InvalidRequest { .. }
@@ -202,7 +236,7 @@ impl ApiError {
     fn came_to(&self) -> Option<&Ran> {
         match self {
             Self::Call { ran, .. } => ran.as_deref(),
-            Self::BatchFull { ran, .. } => Some(ran),
+            Self::BatchFull { ran, .. } | Self::NoRoom { ran, .. } => Some(ran),
             _ => None,
         }
     }
@@ -227,6 +261,10 @@ impl ApiError {
         let headers = response.headers_mut();
         if let Some(after) = verdict.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        // What is left of the body is not read: another request cannot follow it.
+        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTimeout { .. }) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if verdict.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"stockade\"");

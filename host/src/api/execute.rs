@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::call::{self, Call};
 use super::caller::Caller;
 use super::error::ApiError;
-use super::{Api, answer, body};
+use super::{Api, body};
 
 /// The body of `POST /orchestrator/execute`.
 #[derive(Deserialize)]
@@ -92,6 +91,5 @@ pub(super) async fn execute_agent(
 
 async fn answer_call(api: &Api, caller: &Caller, call: Call) -> Result<Response, ApiError> {
     caller.request.note_agent(&call.agent);
-    let answered = call::run(api, caller, call).await?;
-    Ok(answer::response(StatusCode::OK, answered.json))
+    call::answer(api, caller, call).await
 }

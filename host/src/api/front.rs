@@ -6,25 +6,34 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use hyper::body::Body as _;
 use parking_lot::Mutex;
 
 use super::client::{Peer, client_address};
 use super::error::ApiError;
+use super::seats::NoSeat;
+use super::shares::{Room, SMALL, Turn};
 use super::{Api, answer, origins, says_success};
 use crate::domain::{AgentId, Principal, RequestId};
 
 /// The header that carries a request's id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request while it is answered: who it is, and what the log should say of it.
-#[derive(Debug)]
+/// Among a request's extensions: its connection found no seat, and it is not to be handled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused(pub(super) NoSeat);
+
+/// What is said where answers that nobody reads have used up their room.
+const NO_ROOM: &str = "answers that nobody has read yet leave no room for more: read them, and try again (`key_answers` and `max_answers` in [server])";
+
+/// A request while it is answered: who it is, what the log should say of it, and what it holds.
 pub(super) struct Request {
     /// Its id.
     pub(super) id: RequestId,
@@ -38,13 +47,15 @@ pub(super) struct Request {
 }
 
 /// What was found out on the way.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Noted {
     status: Option<StatusCode>,
     principal: Option<Arc<Principal>>,
     agent: Option<Box<str>>,
     code: Option<&'static str>,
     detail: Option<String>,
+    turn: Option<Arc<Turn>>,
+    room: Option<Room>,
 }
 
 impl Request {
@@ -53,9 +64,64 @@ impl Request {
         self.uri.path()
     }
 
-    /// Notes who asks.
-    pub(super) fn note_caller(&self, principal: Arc<Principal>) {
-        self.noted.lock().principal = Some(principal);
+    /// Notes who asks, and takes one of the requests that this key may have at once.
+    pub(super) fn note_caller(&self, principal: Arc<Principal>, api: &Api) -> Result<(), ApiError> {
+        let turn = api.shares.request(&principal.key_id);
+        let mut noted = self.noted.lock();
+        noted.principal = Some(principal);
+        noted.turn = Some(turn.ok_or(ApiError::Overloaded(
+            "too many requests of this key are under way: send fewer at once (`key_requests` in [server])",
+        ))?);
+        Ok(())
+    }
+
+    /// What the key has of the host; nothing before its caller is known.
+    pub(super) fn turn(&self) -> Option<Arc<Turn>> {
+        self.noted.lock().turn.clone()
+    }
+
+    /// Refuses to have an answer made while those before it find no reader.
+    pub(super) fn expect_room(&self) -> Result<(), ApiError> {
+        match self.noted.lock().turn.as_ref().is_some_and(|turn| turn.is_full()) {
+            true => Err(ApiError::Overloaded(NO_ROOM)),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes room for an answer of at most so many bytes; waits for it for as long as this.
+    pub(super) async fn reserve(&self, bytes: u64, wait: Duration) -> Result<(), ApiError> {
+        let Some(turn) = self.turn() else {
+            return Ok(());
+        };
+        let room = turn.room_within(bytes, wait).await.ok_or(ApiError::Overloaded(NO_ROOM))?;
+        self.noted.lock().room = Some(room);
+        Ok(())
+    }
+
+    /// Takes room for an answer of this size, which is made already. `false`: there is none.
+    pub(super) fn make_room(&self, bytes: usize) -> bool {
+        let mut noted = self.noted.lock();
+        if noted.room.is_none()
+            && let Some(turn) = noted.turn.clone()
+            && bytes as u64 > SMALL
+        {
+            noted.room = turn.room(bytes as u64);
+            return noted.room.is_some();
+        }
+        true
+    }
+
+    /// Sends the answer's room along with it.
+    fn hand_over(&self, response: &mut Response) -> Result<(), ApiError> {
+        let bytes = response.body().size_hint().lower();
+        if !self.make_room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+            return Err(ApiError::Overloaded(NO_ROOM));
+        }
+        if let Some(mut room) = self.noted.lock().room.take() {
+            room.shrink(bytes);
+            response.extensions_mut().insert(Arc::new(room));
+        }
+        Ok(())
     }
 
     /// Notes which agent answers.
@@ -124,7 +190,14 @@ pub(super) async fn front(
         noted: Mutex::default(),
     });
     let origin = request.headers().get(http::header::ORIGIN).cloned();
-    let mut response = if origins::is_preflight(&request) {
+    let refused = request.extensions().get::<Refused>().copied();
+    let mut response = if let Some(Refused(why)) = refused {
+        ApiError::Overloaded(match why {
+            NoSeat::OfAddress => "too many connections of this address are open: close some, or reuse them (`address_connections` in [server])",
+            NoSeat::OfAll => "too many connections are open: try again (`max_connections` in [server])",
+        })
+        .into_response()
+    } else if origins::is_preflight(&request) {
         origins::preflight()
     } else {
         request.extensions_mut().insert(Arc::clone(&this));
@@ -133,6 +206,9 @@ pub(super) async fn front(
             Err(panic) => ApiError::panicked(&*panic).into_response(),
         }
     };
+    if let Err(error) = this.hand_over(&mut response) {
+        response = error.into_response();
+    }
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         this.note_failure(&error);
         response = error.render(this.path(), this.id.as_str(), says_success(this.path()));

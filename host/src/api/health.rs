@@ -9,6 +9,12 @@ use super::error::ApiError;
 use super::{Api, answer};
 use crate::shutdown::Stage;
 
+/// Whether `path` is answered for everybody and in any state of the host: also from the connections that
+/// are kept in reserve.
+pub(super) fn is_open(path: &str) -> bool {
+    matches!(path, "/healthz" | "/liveness" | "/health" | "/readyz" | "/readiness")
+}
+
 /// The host answers.
 #[derive(Serialize)]
 struct Alive {

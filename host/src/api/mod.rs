@@ -23,11 +23,15 @@ mod front;
 mod health;
 mod metrics;
 mod origins;
+mod outgoing;
 mod page;
 mod register;
 mod route;
+mod seats;
 mod serve;
+mod shares;
 mod smart;
+mod socket;
 mod stats;
 mod unparsed;
 
@@ -60,8 +64,7 @@ pub struct Handles {
     pub config: Arc<ArcSwap<Config>>,
     /// Who may call; swapped when keys change.
     pub authenticator: Arc<ArcSwap<Authenticator>>,
-    /// `[server]`; swapped when it changes. Body, JSON, batch and origin settings are read at each
-    /// request; those of connections when [`serve`] starts.
+    /// `[server]`; swapped when it changes. Read at each request, and as each of a connection's times begins.
     pub server: Arc<ArcSwap<ServerConfig>>,
     /// Ids for requests that bring none.
     pub request_ids: RequestIds,
@@ -75,12 +78,14 @@ pub struct Handles {
 #[derive(Clone)]
 pub struct Api {
     handles: Arc<Handles>,
+    shares: Arc<shares::Shares>,
 }
 
 impl Api {
     /// An interface to `handles`.
     pub fn new(handles: Handles) -> Self {
-        Self { handles: Arc::new(handles) }
+        let shares = shares::Shares::new(handles.server.clone());
+        Self { handles: Arc::new(handles), shares }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stockade_router::Verdict;
@@ -13,7 +12,7 @@ use stockade_router::Verdict;
 use super::call::{self, Call, Close, Routed};
 use super::caller::Caller;
 use super::error::ApiError;
-use super::{Api, answer, body};
+use super::{Api, body};
 use crate::domain::{RequestId, TaskText};
 use crate::scheduler::Explain;
 
@@ -41,8 +40,7 @@ pub(super) async fn smart_execute(
     let call = choose(&api, &caller, task, asked.context, id, caller.request.started)?;
     drop(body);
     caller.request.note_agent(&call.agent);
-    let answered = call::run(&api, &caller, call).await?;
-    Ok(answer::response(StatusCode::OK, answered.json))
+    call::answer(&api, &caller, call).await
 }
 
 /// Finds the agent for a task: a close call goes to the best.

@@ -4,7 +4,7 @@
 //! interface does not have. The connection puts the answer made here in their place. What is not HTTP at all
 //! keeps hyper's empty 400.
 
-use super::Api;
+use super::RequestIds;
 use super::connection::{MAX_FIELDS, MAX_HEAD};
 use super::error::{ApiError, Shape};
 
@@ -14,8 +14,8 @@ pub(super) fn is_hypers_own(bytes: &[u8]) -> bool {
 }
 
 /// The answer to send instead, from its status line to its end.
-pub(super) fn answer(api: &Api) -> Vec<u8> {
-    let id = (api.request_ids)();
+pub(super) fn answer(request_ids: &RequestIds) -> Vec<u8> {
+    let id = request_ids();
     let error = ApiError::InvalidRequest {
         field: None,
         message: format!("the request's head is too large: at most {MAX_HEAD} bytes and {MAX_FIELDS} fields"),

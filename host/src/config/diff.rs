@@ -60,7 +60,9 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     let Config { server, auth, engine, scheduler, router, reload, default_limits: _, agents, base_dir: _ } =
         old;
     let changed = differing!(ServerConfig, server, new.server;
-        listen, data_dir, allowed_origins, trusted_proxies, max_connections, header_timeout, body_timeout, idle_timeout,
+        listen, data_dir, allowed_origins, trusted_proxies, max_connections, address_connections, key_requests,
+        key_bodies,
+        max_answers, key_answers, header_timeout, body_timeout, idle_timeout,
         max_body, max_json_depth, max_batch, grace_period, log_format, log_level);
     diff.settings("server", server::KEYS, changed);
     let changed = differing!(AuthConfig, auth, new.auth; anonymous, keys);
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_compared_is_listed() {
-        for (keys, fields) in [(server::KEYS, 14), (auth::KEYS, 2), (engine::KEYS, 16), (scheduler::KEYS, 4)]
+        for (keys, fields) in [(server::KEYS, 19), (auth::KEYS, 2), (engine::KEYS, 16), (scheduler::KEYS, 4)]
         {
             assert_eq!(keys.len(), fields);
         }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::key::{HOUR, Key, Kind, count, other, size, time};
+use super::key::{HOUR, Key, Kind, count, count_otherwise, other, size, time};
 use super::proxies::{self, TrustedProxies};
 use super::quantity::{GIB, KIB, MIB};
 use super::report::Report;
@@ -24,6 +24,16 @@ pub struct ServerConfig {
     pub trusted_proxies: TrustedProxies,
     /// `max_connections`: open at once. Default 1,024.
     pub max_connections: u32,
+    /// `address_connections`: of one client's address; see [`ServerConfig::address_connections`].
+    pub address_connections: Option<u32>,
+    /// `key_requests`: of one key at once; see [`ServerConfig::key_requests`].
+    pub key_requests: Option<u32>,
+    /// `key_bodies`: of one key that are on their way at once; see [`ServerConfig::key_bodies`].
+    pub key_bodies: Option<u32>,
+    /// `max_answers`: bytes of answers that are not read yet. Default 512 MiB.
+    pub max_answers: u64,
+    /// `key_answers`: those of one key. Default 256 MiB.
+    pub key_answers: u64,
     /// `header_timeout`: to send a request's head. Default 10 s.
     pub header_timeout: Duration,
     /// `body_timeout`: to send a request's body. Default 30 s.
@@ -42,6 +52,29 @@ pub struct ServerConfig {
     pub log_format: LogFormat,
     /// `log_level`: `error`, `warn`, `info` or `debug`. Default info.
     pub log_level: tracing::Level,
+}
+
+impl ServerConfig {
+    /// Connections that one client's address may hold at once: without a setting all of
+    /// `max_connections` but a 64th, so that nobody has all. At least one.
+    pub fn address_connections(&self) -> u32 {
+        self.address_connections.unwrap_or_else(|| self.nearly_all())
+    }
+
+    /// Requests of one key at once: without a setting all of `max_connections` but a 64th. At least one.
+    pub fn key_requests(&self) -> u32 {
+        self.key_requests.unwrap_or_else(|| self.nearly_all())
+    }
+
+    /// Bodies of one key that are on their way at once: without a setting a quarter of `max_connections`.
+    /// At least one.
+    pub fn key_bodies(&self) -> u32 {
+        self.key_bodies.unwrap_or((self.max_connections / 4).max(1))
+    }
+
+    fn nearly_all(&self) -> u32 {
+        self.max_connections.saturating_sub((self.max_connections / 64).max(1)).max(1)
+    }
 }
 
 /// How log lines look.
@@ -79,9 +112,28 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "max_connections",
         count(1, 1_000_000, 1_024),
-        "connections open at once; more wait to be accepted",
+        "connections open at once; a few more are kept for health, and others wait a moment",
+    ),
+    Key::new(
+        "address_connections",
+        count_otherwise(1, 1_000_000),
+        "those of one client's address; behind a trusted proxy its requests at once",
     )
-    .at_restart(),
+    .default_in_words("all of `max_connections` but a 64th"),
+    Key::new("key_requests", count_otherwise(1, 1_000_000), "requests of one key at once")
+        .default_in_words("all of `max_connections` but a 64th"),
+    Key::new(
+        "key_bodies",
+        count_otherwise(1, 1_000_000),
+        "request bodies of one key that are on their way at once, for longer than 100 ms",
+    )
+    .default_in_words("a quarter of `max_connections`"),
+    Key::new(
+        "max_answers",
+        size(32 * MIB, 1024 * GIB, 512 * MIB),
+        "answers that are not read yet, all together; those up to 64 KiB are not counted, a batch takes 16 MiB",
+    ),
+    Key::new("key_answers", size(32 * MIB, 1024 * GIB, 256 * MIB), "those of one key"),
     Key::new("header_timeout", time(100, HOUR, 10_000), "to send a request's head"),
     Key::new("body_timeout", time(100, HOUR, 30_000), "to send a request's body"),
     Key::new("idle_timeout", time(100, HOUR, 60_000), "after which a connection without a request is closed"),
@@ -123,6 +175,11 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>, base_dir:
             .and_then(|entry| proxies::read(report, &entry))
             .unwrap_or_default(),
         max_connections: section.count(report, "max_connections"),
+        address_connections: section.count_if_set(report, "address_connections"),
+        key_requests: section.count_if_set(report, "key_requests"),
+        key_bodies: section.count_if_set(report, "key_bodies"),
+        max_answers: section.number(report, "max_answers"),
+        key_answers: section.number(report, "key_answers"),
         header_timeout: section.duration(report, "header_timeout"),
         body_timeout: section.duration(report, "body_timeout"),
         idle_timeout: section.duration(report, "idle_timeout"),
