@@ -15,6 +15,7 @@ mod authoring;
 mod batch;
 mod browsers;
 mod cache;
+mod changes;
 mod clients;
 mod command_line;
 mod compiling;

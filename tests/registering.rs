@@ -274,8 +274,10 @@ fn a_registered_agents_versions_wait_and_are_taken_back_as_a_files_are() {
         (&page["pending"]["digest"], &page["digest"]),
         (&json!(digest(&wanting(2))), &json!(digest(&plain(1))))
     );
-    let approve = || server.ask(Request::new("POST", "/api/agents/guest/approve"));
-    assert_eq!(approve().expect(200)["generation"], 2);
+    let approve = |server: &Server, component: &[u8]| {
+        server.post("/api/agents/guest/approve", &json!({ "digest": digest(component) }))
+    };
+    assert_eq!(approve(&server, &wanting(2)).expect(200)["generation"], 2);
     assert_eq!(server.call("guest", "system memory").expect(200)["data"]["outcome"], "granted");
     // A version that fails is taken back; also after a crash, and let in again without a file.
     assert_eq!(replace(&server, "guest", &json!({}), &failing(3)).expect(200)["generation"], 3);
@@ -288,7 +290,7 @@ fn a_registered_agents_versions_wait_and_are_taken_back_as_a_files_are() {
     let page = server.agent("guest");
     assert_eq!((&page["generation"], &page["status"]), (&json!(4), &json!("active")), "{page}");
     assert_eq!(page["blocked"][0]["digest"], digest(&failing(3)));
-    let page = server.ask(Request::new("POST", "/api/agents/guest/approve")).expect(200);
+    let page = approve(&server, &failing(3)).expect(200);
     assert_eq!((&page["digest"], &page["generation"]), (&json!(digest(&failing(3))), &json!(5)), "{page}");
     // Who has the id next has none of its rights.
     remove(&server, "guest").expect(200);

@@ -13,8 +13,17 @@ const ONE: &str = "[agents.a]\ncomponent = \"plugins/a.wasm\"\n";
 const STRICT: &str = "[reload]\nrollback_calls = 4\nrollback_error_rate = 0.5\n\
     [agents.a]\ncomponent = \"plugins/a.wasm\"\n";
 
+/// Lets in what the agent's page shows: what waits, or else what was taken back last.
 fn approve(server: &Server, agent: &str) -> crate::support::Reply {
-    server.ask(Request::new("POST", &format!("/api/agents/{agent}/approve")))
+    let page = server.get(&format!("/orchestrator/agents/{agent}")).json();
+    let waits = &page["pending"]["digest"];
+    let digest = if waits.is_string() { waits } else { &page["blocked"][0]["digest"] };
+    let digest = digest.as_str().map_or_else(|| "0".repeat(64), str::to_owned);
+    approve_this(server, agent, &digest)
+}
+
+fn approve_this(server: &Server, agent: &str, digest: &str) -> crate::support::Reply {
+    server.post(&format!("/api/agents/{agent}/approve"), &json!({ "digest": digest }))
 }
 
 fn roll_back(server: &Server, agent: &str) -> crate::support::Reply {

@@ -14,11 +14,11 @@ use crate::api::{self, Api, Ended, Handles};
 use crate::auth::{self, AdminKey, Authenticator, Secret};
 use crate::capabilities::Services;
 use crate::config::{self, AuthConfig, Config, RouterConfig};
-use crate::domain::{AgentId, AgentScope, Clock, RequestId, SystemClock};
+use crate::domain::{AgentId, AgentScope, Clock, Principal, RequestId, SystemClock};
 pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
 
 /// How long guests have to be dropped once nobody waits for them any more.
@@ -145,11 +145,13 @@ impl Host {
     }
 
     fn api(&self, authenticator: Authenticator, shutdown: Shutdown) -> Api {
+        let authenticator = Arc::new(ArcSwap::from_pointee(authenticator));
+        self.scheduler.follow_keys(Arc::new(KeysNow(authenticator.clone())));
         Api::new(Handles {
             registry: self.registry.clone(),
             scheduler: self.scheduler.clone(),
             config: self.config.clone(),
-            authenticator: Arc::new(ArcSwap::from_pointee(authenticator)),
+            authenticator,
             server: Arc::new(ArcSwap::from_pointee(self.config.load().server.clone())),
             request_ids: random_request_ids(),
             shutdown,
@@ -159,10 +161,19 @@ impl Host {
 
     /// Loads one agent. `false` if there is none of this id.
     pub async fn load_one(&self, id: &AgentId) -> bool {
-        let config = self.registry.snapshot().agent(id.as_str()).map(|entry| entry.config.clone());
+        let config = self.registry.snapshot().agent(id.as_str()).map(|entry| entry.told().clone());
         let known = config.is_some();
         self.registry.load(config).await;
         known
+    }
+}
+
+/// The keys that hold now, for tasks that waited.
+struct KeysNow(Arc<ArcSwap<Authenticator>>);
+
+impl scheduler::Keys for KeysNow {
+    fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
+        self.0.load().current(principal)
     }
 }
 
@@ -264,6 +275,8 @@ impl Server {
         }
         host.scheduler.drain();
         settle(&host).await;
+        // What was counted since it was last written down.
+        host.registry.keep_trials(None).await;
         Ok(ended)
     }
 }

@@ -119,6 +119,8 @@ struct PendingShown {
     /// The gated capabilities that it imports and is not granted, and `category: NAME` where it says that it is
     /// of another category.
     wants: Vec<String>,
+    /// Whether other settings than those that serve wait with it.
+    settings: bool,
     /// Since when it waits.
     #[serde(serialize_with = "answer::time")]
     since: SystemTime,
@@ -132,7 +134,7 @@ impl PendingShown {
             return None;
         }
         let pending = entry.record.pending.as_ref()?;
-        let Pending { digest, wants, category, since } = pending;
+        let Pending { digest, wants, category, since, settings } = pending;
         let id = &entry.id;
         let grants: Vec<String> = wants.iter().map(|name| format!("{name} = true")).collect();
         let mut places = Vec::new();
@@ -143,7 +145,8 @@ impl PendingShown {
             places.push(format!("`[agents.{id}]` with `category = {category:?}`"));
         }
         let remedy = format!("`stockade approve {id}`, or in agents.toml {}", places.join(" and "));
-        Some(Self { digest: *digest, wants: pending.wants_in_words(), since: *since, remedy })
+        let (settings, wants) = (settings.is_some(), pending.wants_in_words());
+        Some(Self { digest: *digest, wants, settings, since: *since, remedy })
     }
 }
 

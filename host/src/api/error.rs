@@ -316,6 +316,7 @@ fn of_call(failure: &Failure) -> Verdict {
     let (status, retry_after) = match failure {
         Failure::AgentNotFound(_) => (StatusCode::NOT_FOUND, None),
         Failure::Forbidden(_) | Failure::Denied(_) => (StatusCode::FORBIDDEN, None),
+        Failure::KeyWithdrawn => (StatusCode::UNAUTHORIZED, None),
         Failure::QueryRequired(_) | Failure::InvalidContext(_) | Failure::InvalidInput(_) => {
             (StatusCode::UNPROCESSABLE_ENTITY, None)
         }
@@ -423,6 +424,7 @@ mod tests {
         assert_eq!(at(Failure::AgentNotFound(text())), 404);
         assert_eq!(at(Failure::Forbidden(text())), 403);
         assert_eq!(at(Failure::Denied(text())), 403);
+        assert_eq!(at(Failure::KeyWithdrawn), 401);
         assert_eq!(at(Failure::QueryRequired(text())), 422);
         assert_eq!(at(Failure::InvalidContext(text())), 422);
         assert_eq!(at(Failure::InvalidInput(text())), 422);

@@ -88,18 +88,43 @@ pub(super) async fn remove(
     answer::ok(&json!({ "removed": id }))
 }
 
+/// Which version is let in.
+#[derive(Deserialize)]
+struct ApproveBody {
+    /// The digest that was seen on the agent's page.
+    digest: Option<String>,
+}
+
+/// Which version comes back.
+#[derive(Deserialize)]
+struct RollBackBody {
+    /// The digest of one of the earlier versions; the latest of them without it.
+    to: Option<String>,
+}
+
 /// `POST /api/agents/{id}/approve`
 pub(super) async fn approve(
     State(api): State<Api>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let standing = changeable(&api, &caller, id)?;
     let id = standing.id.clone();
+    let asked: Option<ApproveBody> = read_any(&api, request).await?;
+    let digest = digest_in("digest", asked.and_then(|asked| asked.digest))?.ok_or_else(|| {
+        let needed = "is required: the digest of what you have seen, as the agent's page shows it under `pending` or `blocked`";
+        ApiError::field("digest", needed)
+    })?;
     if let Some(category) = standing.record.pending.as_ref().and_then(|pending| pending.category.as_deref()) {
         places(&api, &caller, &id, category)?;
     }
-    let entry = api.registry.approve(&id).await.map_err(|error| changed(&id, error))?;
+    let config = api.config.load_full();
+    let read = |id: &AgentId, text: &str| {
+        let settings = serde_json::from_str(text).unwrap_or_default();
+        agent_from_json(&config, id, &settings).map_err(|problems| said(id, &problems))
+    };
+    let entry = api.registry.approve(&id, digest, read).await.map_err(|error| changed(&id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
@@ -108,10 +133,13 @@ pub(super) async fn roll_back(
     State(api): State<Api>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let id = changeable(&api, &caller, id)?.id.clone();
+    let asked: Option<RollBackBody> = read_any(&api, request).await?;
+    let to = digest_in("to", asked.and_then(|asked| asked.to))?;
     let reason = format!("an operator took it back (key `{}`)", caller.principal.key_id);
-    let entry = api.registry.rollback(&id, &reason).await.map_err(|error| changed(&id, error))?;
+    let entry = api.registry.rollback(&id, to, &reason).await.map_err(|error| changed(&id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
@@ -152,6 +180,23 @@ fn may_place(api: &Api, caller: &Caller) -> MayPlace {
             Some(decision) => decision,
         }
     })
+}
+
+/// Reads a body that may be absent.
+async fn read_any<T: serde::de::DeserializeOwned>(
+    api: &Api,
+    request: Request,
+) -> Result<Option<T>, ApiError> {
+    let body = body::read(api, request).await?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    body::parse_object(&api.server.load(), &body).map(Some)
+}
+
+fn digest_in(field: &str, text: Option<String>) -> Result<Option<Digest>, ApiError> {
+    let wrong = || ApiError::field(field, "must be a component's whole SHA-256: 64 hexadecimal digits");
+    text.map(|text| Digest::from_hex(&text).ok_or_else(wrong)).transpose()
 }
 
 /// What agents are to be made of.
@@ -396,6 +441,9 @@ fn changed(id: &AgentId, error: ChangeError) -> ApiError {
         }
         ChangeError::NothingWaits(_)
         | ChangeError::NoEarlierVersion(_)
+        | ChangeError::OtherWaits { .. }
+        | ChangeError::NotKept { .. }
+        | ChangeError::Settings(_)
         | ChangeError::OfTheFile(_)
         | ChangeError::Overtaken(_) => ApiError::Conflict { message, agent: id.as_str().into() },
         ChangeError::Failed(LoadFailure::NotRecorded(_) | LoadFailure::Broken { .. }) => {

@@ -97,8 +97,7 @@ impl Live {
         if diff.is_empty() && old.default_limits == new.default_limits && change.is_empty() {
             return;
         }
-        // Files that are new are watched before they are first read.
-        if let Err(error) = self.apply(&old, new, &diff, change, watch).await {
+        if let Err(error) = self.apply(&old, new, diff, change, watch).await {
             tracing::error!(reason = %error, "settings not applied: what held before holds on");
         }
     }
@@ -107,7 +106,7 @@ impl Live {
         &self,
         old: &Config,
         mut new: Config,
-        diff: &Diff,
+        diff: Diff,
         change: SettingsChange,
         watch: &Watch,
     ) -> Result<(), StartError> {
@@ -120,6 +119,8 @@ impl Live {
             tracing::warn!(file = %own.path.display(), "no key is configured any more: the host's own admin key holds, which this file has");
         }
         let new = Arc::new(new);
+        // What is withdrawn is withdrawn first, and waits for nothing: keys and their scopes, then agents
+        // that are gone and rights of those that stay.
         let host = &self.host;
         host.config.store(new.clone());
         self.authenticator.store(Arc::new(known));
@@ -128,35 +129,26 @@ impl Live {
         if old.auth != new.auth {
             host.registry.set_scopes(scopes(&new));
         }
+        let to_load = host.registry.settings_changed(change).await.unwrap_or_else(|failure| {
+            tracing::error!(reason = %failure, "the agents' settings were not applied");
+            Vec::new()
+        });
+        host.scheduler.refit(&new.scheduler);
         if old.router != new.router {
             host.registry.set_router(router_settings(&new.router)).await;
         }
+        // Files that are new are watched before they are first read.
         self.rewatch(watch);
-        if let Err(failure) = host.registry.settings_changed(change).await {
-            tracing::error!(reason = %failure, "the agents' settings were not applied");
-        }
-        host.scheduler.refit(&new.scheduler);
-        let names = |ids: &[AgentId]| ids.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ");
-        let changed: Vec<AgentId> = diff.changed.iter().map(|change| change.id.clone()).collect();
-        tracing::info!(
-            added = names(&diff.added),
-            changed = names(&changed),
-            removed = names(&diff.removed),
-            keys = diff.at_once.join(", "),
-            "settings applied"
-        );
-        if !diff.at_restart.is_empty() {
-            tracing::warn!(keys = diff.at_restart.join(", "), "settings wait for a restart");
-        }
+        // Loading takes its time, and whoever changes the settings next does not wait for it.
+        tokio::spawn(load(host.clone(), to_load, diff));
         Ok(())
     }
-
     /// What has to change for the agents to be those of `new`.
     fn agents_change(&self, new: &Config) -> SettingsChange {
         let snapshot = self.host.registry.snapshot();
         let stands = |config: &AgentConfig| {
             let entry = snapshot.agent(config.id.as_str());
-            entry.is_some_and(|entry| *entry.config == *config && !entry.is_registered())
+            entry.is_some_and(|entry| **entry.told() == *config && !entry.is_registered())
         };
         let put = new.agents.values().filter(|config| !stands(config)).cloned().map(Arc::new).collect();
         let gone = snapshot.agents().filter(|entry| !entry.is_registered());
@@ -170,9 +162,28 @@ impl Live {
         let again = snapshot.agents().filter_map(|entry| {
             let text = entry.record.registered.as_deref()?;
             let read = registered(new, &entry.id, text).ok()?;
-            (read != *entry.config).then(|| Arc::new(read))
+            (read != **entry.told()).then(|| Arc::new(read))
         });
         again.collect()
+    }
+}
+
+/// Loads what other settings need, and says that they are applied.
+async fn load(host: Arc<Host>, agents: Vec<Arc<AgentConfig>>, diff: Diff) {
+    host.registry.load(agents).await;
+    // Those that went live have limits of their own.
+    host.scheduler.refit(&host.config().scheduler);
+    let names = |ids: &[AgentId]| ids.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ");
+    let changed: Vec<AgentId> = diff.changed.iter().map(|change| change.id.clone()).collect();
+    tracing::info!(
+        added = names(&diff.added),
+        changed = names(&changed),
+        removed = names(&diff.removed),
+        keys = diff.at_once.join(", "),
+        "settings applied"
+    );
+    if !diff.at_restart.is_empty() {
+        tracing::warn!(keys = diff.at_restart.join(", "), "settings wait for a restart");
     }
 }
 

@@ -49,7 +49,8 @@ impl Authenticator {
             known.add(key.sha256, principal(key));
         }
         if let Some(admin) = admin {
-            known.add(admin.digest(), Principal::operator(LOCAL_ADMIN));
+            let key = Some(admin.digest());
+            known.add(admin.digest(), Principal { key, ..Principal::operator(LOCAL_ADMIN) });
         }
         known
     }
@@ -66,14 +67,26 @@ impl Authenticator {
             return self.anonymous.clone().ok_or(AuthError::Missing);
         };
         let key = key_of(header).ok_or(AuthError::Invalid)?;
-        let digest = Digest::of(key);
+        self.holder(&Digest::of(key)).cloned().ok_or(AuthError::Invalid)
+    }
+
+    /// Who this principal, which was let in before, is now: with the rights that its key has now. `None`
+    /// if it would not be let in any more.
+    pub fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
+        match &principal.key {
+            Some(key) => self.holder(key).cloned(),
+            None => self.anonymous.clone(),
+        }
+    }
+
+    fn holder(&self, digest: &Digest) -> Option<&Arc<Principal>> {
         let mut found = None;
-        for (stored, principal) in self.keys.get(&bucket(&digest)).into_iter().flatten() {
+        for (stored, principal) in self.keys.get(&bucket(digest)).into_iter().flatten() {
             if bool::from(stored.as_bytes().ct_eq(digest.as_bytes())) {
                 found = Some(principal);
             }
         }
-        found.cloned().ok_or(AuthError::Invalid)
+        found
     }
 
     /// Whether callers without a key are let in.
@@ -114,10 +127,11 @@ fn bucket(digest: &Digest) -> u64 {
 }
 
 fn principal(key: &KeyConfig) -> Principal {
-    let KeyConfig { name, sha256: _, role, tenant, scope, capabilities, priority, short: _ } = key;
+    let KeyConfig { name, sha256, role, tenant, scope, capabilities, priority, short: _ } = key;
     Principal {
         tenant: tenant.clone(),
         key_id: name.as_str().into(),
+        key: Some(*sha256),
         role: *role,
         agent_scope: scope.clone(),
         capability_scope: capabilities.clone(),

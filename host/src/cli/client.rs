@@ -112,9 +112,10 @@ pub(super) fn ask_running(
     server: &ServerArgs,
     method: Method,
     path: &str,
+    body: Option<&Value>,
 ) -> anyhow::Result<Result<Answer, Exit>> {
     if let Some(url) = &server.server {
-        return remote(url, server.key_file.as_deref(), method, path, None).map(Ok);
+        return remote(url, server.key_file.as_deref(), method, path, body).map(Ok);
     }
     let config = match global.load()? {
         Ok(config) => config,
@@ -123,7 +124,7 @@ pub(super) fn ask_running(
     let url = format!("http://{}", config.server.listen);
     let own = config.server.data_dir.join(ADMIN_KEY_FILE);
     let key = own.is_file().then_some(own.as_path());
-    let answer = remote(&url, key, method, path, None);
+    let answer = remote(&url, key, method, path, body);
     answer.map(Ok).context(
         "is the host running? Elsewhere than the settings say, name it with `--server URL --key-file FILE`",
     )

@@ -103,9 +103,9 @@ enum Command {
     /// List the agents and where they stand
     Agents(agents::AgentsArgs),
     /// Let in a version that waits for approval, or one that was taken back
-    Approve(change::ChangeArgs),
+    Approve(change::ApproveArgs),
     /// Go back to the version that served before
-    Rollback(change::ChangeArgs),
+    Rollback(change::RollbackArgs),
     /// Make keys for clients
     Keys(keys::KeysArgs),
     /// Compile one component; the host starts this
@@ -131,8 +131,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Agents(args) => agents::run(&global, &args),
         Command::CompileComponent(args) => Ok(compile::run(&args)),
-        Command::Approve(args) => change::run(&global, &args, change::Change::Approve),
-        Command::Rollback(args) => change::run(&global, &args, change::Change::RollBack),
+        Command::Approve(args) => change::approve(&global, &args),
+        Command::Rollback(args) => change::roll_back(&global, &args),
         Command::Keys(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
             Ok(match keys::run(args, global.json, &mut out, &mut err)? {

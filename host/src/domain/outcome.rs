@@ -33,6 +33,9 @@ pub enum Failure {
     /// The caller's key does not reach this agent.
     #[error("your key's scope does not include the agent `{0}`")]
     Forbidden(String),
+    /// The caller's key was withdrawn while the task waited. No guest code ran.
+    #[error("the key that this task came with does not hold any more")]
+    KeyWithdrawn,
     /// The agent has no version that serves.
     #[error("agent `{agent}` is not available: {reason}")]
     AgentUnavailable {
@@ -150,6 +153,7 @@ impl Failure {
             self,
             Self::AgentNotFound(_)
                 | Self::Forbidden(_)
+                | Self::KeyWithdrawn
                 | Self::QueryRequired(_)
                 | Self::InvalidContext(_)
                 | Self::InvalidInput(_)
@@ -170,6 +174,7 @@ impl Failure {
             | Self::DeadlineExceeded { queued: false, .. } => true,
             Self::AgentNotFound(_)
             | Self::Forbidden(_)
+            | Self::KeyWithdrawn
             | Self::AgentUnavailable { .. }
             | Self::QueryRequired(_)
             | Self::InvalidContext(_)
@@ -188,6 +193,7 @@ impl Failure {
         match self {
             Self::AgentNotFound(_) => "agent_not_found",
             Self::Forbidden(_) => "forbidden",
+            Self::KeyWithdrawn => "unauthorized",
             Self::AgentUnavailable { .. } | Self::Unavailable(_) => "agent_unavailable",
             Self::QueryRequired(_) | Self::InvalidContext(_) => "invalid_request",
             Self::InvalidInput(_) => "invalid_input",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use serde::Serialize;
 
-use super::{AgentId, TenantId};
+use super::{AgentId, Digest, TenantId};
 
 /// What a key may do besides calling agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -41,6 +41,8 @@ pub struct Principal {
     pub tenant: TenantId,
     /// The key's name, or `anonymous`, `env`, `cli`. Never the key itself.
     pub key_id: Arc<str>,
+    /// The SHA-256 of its key, by which it is known whether the key still holds; `None` without one.
+    pub key: Option<Digest>,
     /// What it may do besides calling.
     pub role: Role,
     /// The agents that it may see and call.
@@ -57,6 +59,7 @@ impl Principal {
         Self {
             tenant: TenantId::default_tenant(),
             key_id: key_id.into(),
+            key: None,
             role: Role::Operator,
             agent_scope: AgentScope::all(),
             capability_scope: CapabilityScope::All,

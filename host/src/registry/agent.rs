@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::load::Prepared;
 use super::trial::Trial;
 use crate::capabilities::AgentRights;
-use crate::config::{Limits, Overlay};
+use crate::config::{Grants, Limits, Overlay};
 use crate::domain::{AgentId, Digest};
 use crate::engine::{Description, LinkedComponent, context_validator};
 
@@ -86,6 +86,7 @@ impl Card {
 }
 
 /// One version of an agent, ready to run. A call holds it until it ends.
+#[derive(Clone)]
 pub struct AgentVersion {
     /// Whose version this is.
     pub id: AgentId,
@@ -160,6 +161,17 @@ fn nodes(value: &serde_json::Value) -> usize {
 }
 
 impl AgentVersion {
+    /// The same code with these rights, under settings of this digest.
+    pub(super) fn under(mut self, settings: Digest, grants: Grants) -> Self {
+        for (name, granted) in &mut self.capabilities {
+            *granted = grants.0.get(*name) == Some(&true);
+        }
+        self.settings = settings;
+        let config = self.rights.config.clone();
+        self.rights = Arc::new(AgentRights { id: self.id.clone(), grants, config });
+        self
+    }
+
     /// The same in the category that it was let in under, whatever it says of itself.
     pub(super) fn in_category(self, category: Option<&str>) -> Self {
         match category {

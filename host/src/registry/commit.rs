@@ -2,7 +2,8 @@
 //!
 //! Holds one lock from looking at the records to swapping the snapshot. The order is what makes a
 //! crash harmless: a component is on disk before a record names it, a record is on disk before its
-//! version serves.
+//! version serves. And it makes a fault of our own harmless: whatever can fail is done before anything
+//! is written, so that nothing stands between what is written and what serves (`enact`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,9 +12,10 @@ use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
 use super::load::{LoadFailure, granted};
-use super::record::{Candidate, Cause, Pending, Record, Ruling};
+use super::outcome::{Outcome, Shown};
+use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::snapshot::{AgentEntry, LoadReport, Snapshot};
-use super::trial::{Bound, Trial};
+use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentId, Digest};
@@ -36,6 +38,8 @@ pub(super) struct Attempt {
 pub(super) enum Basis {
     /// They were when it began; if they are no longer, somebody else makes another attempt.
     Standing,
+    /// They wait with the code, as this JSON text.
+    Waiting { settings: Arc<str> },
     /// They come with it, as this JSON text, in the place of `over`.
     Registered { settings: Arc<str>, over: Option<Arc<AgentConfig>> },
 }
@@ -58,21 +62,6 @@ pub(super) struct Amendment {
     pub(super) removed: Vec<AgentId>,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It serves, as this generation.
-    Live(u64),
-    /// It is what served already.
-    Same,
-    /// It waits for the operator because it wants this: capabilities, another category.
-    Waits(Vec<String>),
-    /// It does not serve; what served serves on.
-    Failed(LoadFailure),
-    /// The agent's settings changed, or it was removed, while the attempt was made.
-    Stale,
-}
-
 /// What a commit works on and leaves behind.
 struct Draft<'a> {
     current: &'a Snapshot,
@@ -90,16 +79,9 @@ impl Registry {
         // In a large fleet this takes a while, and it waits for the disk: not on the threads that answer.
         let commit = tokio::task::spawn_blocking(move || {
             let shown: Vec<_> = attempts.iter().map(Shown::of).collect();
-            let rule = || {
-                let (outcomes, next) = inner.rule(&current, &turn, attempts, unity);
-                if let Some(next) = next {
-                    inner.replace(&current, next);
-                    inner.tell(&shown, &outcomes);
-                }
-                outcomes
-            };
-            let outcomes =
-                catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|_| inner.give_up(&current, &shown));
+            let rule = || inner.rule(&current, &turn, attempts, unity);
+            let outcomes = catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|_| inner.give_up(&shown));
+            inner.tell(&shown, &outcomes);
             // Whoever was removed and came back is remembered by its entry from now on.
             turn.retain(|id, _| inner.current.load().agent(id.as_str()).is_none());
             outcomes
@@ -131,14 +113,16 @@ impl Registry {
                 current.agent(entry.id.as_str()).is_none_or(|old| !Arc::ptr_eq(&old.record, &entry.record))
             };
             let changed = entries.iter().filter(differs).map(|entry| (&entry.id, &*entry.record));
-            inner.write(changed.chain(&gone))?;
-            for entry in &entries {
-                turn.remove(entry.id.as_str());
-            }
+            let records: Vec<_> =
+                changed.chain(&gone).map(|(id, record)| (id.clone(), record.clone())).collect();
+            let put: Vec<AgentId> = entries.iter().map(|entry| entry.id.clone()).collect();
             let removed: Vec<AgentId> = gone.keys().cloned().collect();
-            turn.extend(gone);
             let next = current.with(entries, removed.iter().cloned());
-            inner.replace(&current, next);
+            inner.enact(&current, next, &records)?;
+            for id in &put {
+                turn.remove(id.as_str());
+            }
+            turn.extend(gone);
             Ok(removed)
         });
         amend.await.unwrap_or(Err(LoadFailure::Interrupted))
@@ -146,14 +130,14 @@ impl Registry {
 }
 
 impl Inner {
-    /// Decides, and writes the decisions down. `None` where nothing changes.
+    /// Decides, writes the decisions down, and publishes what follows.
     fn rule(
         &self,
         current: &Snapshot,
         retired: &BTreeMap<AgentId, Record>,
         attempts: Vec<Attempt>,
         unity: Unity,
-    ) -> (Vec<Outcome>, Option<Snapshot>) {
+    ) -> Vec<Outcome> {
         let config = self.reload.load();
         let now = self.clock.now();
         let mut draft = Draft { current, retired, config: &config, now, entries: BTreeMap::new() };
@@ -162,42 +146,45 @@ impl Inner {
         let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
         let entries = draft.entries;
         if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
-            return (outcomes, None);
+            return outcomes;
         }
         let differs = |entry: &AgentEntry| {
             current.agent(entry.id.as_str()).is_none_or(|old| old.record != entry.record)
         };
-        let (changed, mut entries): (Vec<_>, Vec<_>) = entries.into_values().partition(differs);
-        match self.write(changed.iter().map(|entry| (&entry.id, &*entry.record))) {
-            Ok(()) => entries.extend(changed),
-            Err(failure) => {
-                // Nothing that had to be written takes effect, but the report of it.
-                let changed: BTreeSet<AgentId> = changed.into_iter().map(|entry| entry.id).collect();
-                for (id, outcome) in ids.iter().zip(&mut outcomes) {
-                    if changed.contains(id) && !matches!(outcome, Outcome::Stale) {
-                        *outcome = Outcome::Failed(failure.clone());
-                    }
+        let entries: Vec<AgentEntry> = entries.into_values().collect();
+        let (changed, unchanged): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| differs(entry));
+        let records: Vec<_> =
+            changed.iter().map(|entry| (entry.id.clone(), (*entry.record).clone())).collect();
+        let unchanged: Vec<AgentEntry> = unchanged.into_iter().cloned().collect();
+        if let Err(failure) = self.enact(current, current.with(entries, []), &records) {
+            // Nothing that had to be written takes effect, but the report of it.
+            let changed: BTreeSet<AgentId> = records.into_iter().map(|(id, _)| id).collect();
+            for (id, outcome) in ids.iter().zip(&mut outcomes) {
+                if changed.contains(id) && !matches!(outcome, Outcome::Stale) {
+                    *outcome = Outcome::Failed(failure.clone());
                 }
-                let known = changed.iter().filter_map(|id| current.agent(id.as_str()));
-                entries.extend(known.map(|entry| (**entry).clone().failed(now, failure.clone())));
             }
+            let known = changed.iter().filter_map(|id| current.agent(id.as_str()));
+            let reports = known.map(|entry| (**entry).clone().failed(now, failure.clone()));
+            let next = current.with(unchanged.into_iter().chain(reports), []);
+            self.publish(self.ready(next));
         }
-        (outcomes, Some(current.with(entries, [])))
+        outcomes
     }
 
-    /// The host itself failed on these attempts: they change nothing but the agents' reports.
-    fn give_up(&self, current: &Snapshot, shown: &[Shown]) -> Vec<Outcome> {
+    /// The host itself failed on these attempts: they change nothing but the agents' reports. What
+    /// serves is what was published last, whatever the fault came after.
+    fn give_up(&self, shown: &[Shown]) -> Vec<Outcome> {
         let now = self.clock.now();
+        let current = self.current.load();
         let broken = |shown: &Shown| LoadFailure::Broken { path: shown.component.clone() };
         let known = |shown: &Shown| {
             let entry = current.agent(shown.id.as_str())?;
             Some((**entry).clone().failed(now, broken(shown)))
         };
         let next = current.with(shown.iter().filter_map(known).collect::<Vec<_>>(), []);
-        let outcomes: Vec<_> = shown.iter().map(|shown| Outcome::Failed(broken(shown))).collect();
-        self.current.store(Arc::new(next));
-        self.tell(shown, &outcomes);
-        outcomes
+        self.publish(next);
+        shown.iter().map(|shown| Outcome::Failed(broken(shown))).collect()
     }
 
     /// Says in log and counters how attempts ended.
@@ -209,35 +196,54 @@ impl Inner {
         }
     }
 
-    /// Writes records down, if there is somewhere to.
-    fn write<'a>(&self, records: impl Iterator<Item = (&'a AgentId, &'a Record)>) -> Result<(), LoadFailure> {
-        let mut records = records.peekable();
-        match &self.store {
-            Some(store) if records.peek().is_some() => {
-                store.write(records).map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Swaps the snapshot, with routing prepared for each key.
-    pub(super) fn publish(&self, next: Snapshot) {
-        for scope in self.scopes.load().iter() {
-            next.candidates(scope);
-        }
-        self.current.store(Arc::new(next));
-    }
-
-    /// Publishes `next`, and has components swept away if it names fewer than `current`.
-    fn replace(&self, current: &Snapshot, next: Snapshot) {
+    /// Makes `next` what serves once `records` are on disk, and has components swept away if it names
+    /// fewer than `current`. On an error nothing has changed.
+    fn enact(
+        &self,
+        current: &Snapshot,
+        next: Snapshot,
+        records: &[(AgentId, Record)],
+    ) -> Result<(), LoadFailure> {
+        // All that can fail comes first: between what is written and what serves is one swap.
+        let next = self.ready(next);
         let freed = self.store.is_some() && {
             let needed = next.digests();
             current.digests().iter().any(|digest| !needed.contains(digest))
         };
+        self.write(records)?;
         self.publish(next);
         if freed {
             self.loader.unneeded().notify_one();
         }
+        Ok(())
+    }
+
+    /// Writes records down, if there is somewhere to.
+    fn write(&self, records: &[(AgentId, Record)]) -> Result<(), LoadFailure> {
+        let Some(store) = self.store.as_ref().filter(|_| !records.is_empty()) else { return Ok(()) };
+        let Err(error) = store.write(records.iter().map(|(id, record)| (id, record))) else { return Ok(()) };
+        // A write that fails at its end may be there all the same: what is on disk counts.
+        let there = |known: BTreeMap<AgentId, Record>| {
+            records.iter().all(|(id, record)| known.get(id.as_str()) == Some(record))
+        };
+        if store.records().is_ok_and(there) {
+            tracing::warn!(%error, "writing what serves was reported as failed, and is on disk");
+            return Ok(());
+        }
+        Err(LoadFailure::NotRecorded(Arc::new(error)))
+    }
+
+    /// The snapshot with routing prepared for each key.
+    pub(super) fn ready(&self, next: Snapshot) -> Snapshot {
+        for scope in self.scopes.load().iter() {
+            next.candidates(scope);
+        }
+        next
+    }
+
+    /// Swaps the snapshot.
+    pub(super) fn publish(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
     }
 }
 
@@ -283,8 +289,22 @@ impl Draft<'_> {
         let Attempt { config, cause, basis, began, digest, result } = attempt;
         let id = &config.id;
         let standing = self.entries.get(id).or_else(|| self.current.agent(id.as_str()).map(|entry| &**entry));
+        let is_told = |entry: &AgentEntry| Arc::ptr_eq(entry.told(), &config);
+        let stands = |entry: &AgentEntry| match &cause {
+            // What a file holds is proposed with what was said last.
+            Cause::Proposed { .. } => is_told(entry),
+            Cause::Registered | Cause::Approved(_) | Cause::Resumed | Cause::RolledBack { .. } => {
+                is_told(entry) || Arc::ptr_eq(&entry.config, &config)
+            }
+        };
         let (entry, registered) = match (standing, basis) {
-            (Some(entry), Basis::Standing) if Arc::ptr_eq(&entry.config, &config) => (entry.clone(), None),
+            (Some(entry), Basis::Standing) if stands(entry) => (entry.clone(), None),
+            // The operator has seen what waits, with the settings that wait with it.
+            (Some(entry), Basis::Waiting { settings })
+                if entry.is_registered() && waits_with(entry, &settings) =>
+            {
+                (entry.clone(), Some(settings))
+            }
             (Some(entry), Basis::Registered { settings, over: Some(over) })
                 if Arc::ptr_eq(&entry.config, &over) =>
             {
@@ -296,15 +316,7 @@ impl Draft<'_> {
             }
             _ => return Outcome::Stale,
         };
-        if let Cause::RolledBack { from, .. } = &cause
-            && entry.record.serving.as_ref().is_none_or(|serving| serving.digest != *from)
-        {
-            return Outcome::Stale;
-        }
-        if let (Cause::Approved(_), Some(digest)) = (&cause, &digest)
-            && !entry.record.waits(digest)
-        {
-            // Another version waits by now, and the operator has not seen it.
+        if !entry.record.stands(&cause, digest) {
             return Outcome::Stale;
         }
         let report = |failure| LoadReport {
@@ -328,23 +340,40 @@ impl Draft<'_> {
             // Something was approved since the version was made: it would serve without.
             return Outcome::Stale;
         }
-        let candidate = candidate(&version, &config);
+        let with = match &registered {
+            Some(settings) => Some(settings.to_string()),
+            None => (*config != *entry.config).then(|| settings_text(&config)),
+        };
+        let candidate = Candidate { with, ..candidate(&version, &config) };
         let keep = self.config.keep_versions as usize;
+        let told = is_told(&entry) || registered.is_some();
         let adopt = |mut entry: AgentEntry, record: &mut Record| {
             entry.config = config.clone();
-            if let Some(settings) = &registered {
-                record.registered = Some(settings.to_string());
+            if told {
+                entry.proposed = None;
+                // What waits has settings of its own no longer: they serve.
+                if cause == Cause::Resumed
+                    && !entry.is_registered()
+                    && let Some(pending) = &mut record.pending
+                {
+                    pending.settings = None;
+                }
+            }
+            match &registered {
+                Some(settings) => record.registered = Some(settings.to_string()),
+                None => record.remember(&config),
             }
             entry
         };
         match entry.record.judge(&candidate, &cause, keep, self.now) {
             Ruling::Same(mut record) => {
                 let entry = adopt(entry, &mut record);
-                let resumed = cause == Cause::Resumed;
+                let resumed = cause == Cause::Resumed && !entry.is_registered();
                 let entry = match (&entry.version, &record.serving) {
                     (None, Some(serving)) => {
+                        let trial = self.trial(&entry, &candidate, &cause);
                         let version = version.in_category(serving.category.as_deref());
-                        let version = AgentVersion { generation: serving.generation, ..version };
+                        let version = AgentVersion { generation: serving.generation, trial, ..version };
                         let version = Arc::new(AgentVersion { loaded_at: serving.since, ..version });
                         entry.serving(version, record)
                     }
@@ -358,29 +387,28 @@ impl Draft<'_> {
             Ruling::Live(mut record) => {
                 let entry = adopt(entry, &mut record);
                 let generation = record.generation;
-                let trial = match &entry.version {
-                    // Under other settings it is the same code: what it did so far counts.
-                    Some(old) if old.digest == candidate.digest => old.trial.clone(),
-                    _ => Arc::new(Trial::under(self.bound(&entry, &cause))),
-                };
+                let trial = self.trial(&entry, &candidate, &cause);
+                record.trial = trial.so_far(candidate.digest);
+                record.many_callers |= trial.callers().are_many();
                 // As the record has it, so that it is the same after a restart.
                 let loaded_at = self.now;
                 let category = record.serving.as_ref().and_then(|serving| serving.category.as_deref());
                 let version = version.in_category(category);
                 let version = Arc::new(AgentVersion { generation, trial, loaded_at, ..version });
-                let resumed = cause == Cause::Resumed;
+                let resumed = cause == Cause::Resumed && !entry.is_registered();
                 let entry = entry.serving(version, record);
                 let entry = if resumed { entry } else { entry.loaded(report(None)) };
                 self.entries.insert(entry.id.clone(), entry);
                 Outcome::Live(generation)
             }
-            Ruling::Waits(mut record) => {
-                let entry = adopt(entry, &mut record);
+            Ruling::Waits(record) => {
+                // Its settings wait with it: what serves keeps its own.
                 let wants = record.pending.as_ref().map(Pending::wants_in_words).unwrap_or_default();
                 let entry = AgentEntry { record: Arc::new(record), ..entry }.loaded(report(None));
-                self.entries.insert(entry.id.clone(), entry);
+                self.entries.insert(entry.id.clone(), entry.with_code());
                 Outcome::Waits(wants)
             }
+            Ruling::Stale => Outcome::Stale,
             Ruling::Blocked(reason) => {
                 let failure = LoadFailure::TakenBack {
                     path: config.component.display().to_string(),
@@ -402,19 +430,42 @@ impl Draft<'_> {
         failure: LoadFailure,
     ) -> Outcome {
         if !registers {
-            let entry = entry.loaded(report);
+            let entry = entry.loaded(report).with_code();
             self.entries.insert(entry.id.clone(), entry);
         }
         Outcome::Failed(failure)
     }
 
-    /// When the new version is taken back, if it is to be watched at all: other code than what
-    /// served, in the place of code that did well.
-    fn bound(&self, entry: &AgentEntry, cause: &Cause) -> Option<Bound> {
-        let old = entry.version.as_ref()?;
-        let watched = matches!(cause, Cause::Proposed | Cause::Approved(_)) && old.trial.is_fine(self.config);
-        if watched { Bound::new(self.config) } else { None }
+    /// The trial of a version that serves from now on.
+    fn trial(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Arc<Trial> {
+        let record = &entry.record;
+        let Some(old) = &entry.version else {
+            let callers = Arc::new(Callers::known_to_be(record.many_callers));
+            let bound = Bound::new(self.config);
+            return Arc::new(match &record.trial {
+                // The start of a host ends no trial.
+                Some(so_far) if so_far.digest == candidate.digest => Trial::going_on(bound, callers, so_far),
+                _ => Trial::under(None, callers),
+            });
+        };
+        if old.digest == candidate.digest {
+            // Under other settings it is the same code: what it did so far counts.
+            return old.trial.clone();
+        }
+        // Other code than what served, in the place of code that did well, is watched.
+        let watched = match cause {
+            Cause::Proposed { .. } | Cause::Registered | Cause::Approved(_) => old.trial.is_fine(self.config),
+            Cause::Resumed | Cause::RolledBack { .. } => false,
+        };
+        let bound = Bound::new(self.config).filter(|_| watched);
+        Arc::new(Trial::under(bound, old.trial.callers().clone()))
     }
+}
+
+/// Whether something waits for the operator with these settings.
+fn waits_with(entry: &AgentEntry, settings: &str) -> bool {
+    let pending = entry.record.pending.as_ref();
+    pending.and_then(|pending| pending.settings.as_deref()) == Some(settings)
 }
 
 /// What the records need to know of a version.
@@ -424,59 +475,10 @@ pub(super) fn candidate(version: &AgentVersion, config: &AgentConfig) -> Candida
         digest: version.digest,
         settings: version.settings,
         version: version.card.version.to_string(),
+        with: None,
         capabilities: version.capabilities.keys().map(|name| (*name).to_owned()).collect(),
         ungranted: ungranted.map(|(name, _)| (*name).to_owned()).collect(),
         // The settings' word is the operator's: there is nothing to ask.
         category: config.overlay.category.is_none().then(|| version.card.category.clone()),
-    }
-}
-
-/// What the log says of an attempt.
-struct Shown {
-    id: AgentId,
-    component: String,
-    digest: Option<Digest>,
-    cause: Cause,
-    began: Instant,
-}
-
-impl Shown {
-    fn of(attempt: &Attempt) -> Self {
-        Self {
-            id: attempt.config.id.clone(),
-            component: attempt.config.component.display().to_string(),
-            digest: attempt.digest,
-            cause: attempt.cause.clone(),
-            began: attempt.began,
-        }
-    }
-
-    fn tell(&self, outcome: &Outcome, next: &Snapshot) {
-        let agent = &self.id;
-        let ms = self.began.elapsed().as_millis() as u64;
-        let version = next.agent(agent.as_str()).and_then(|entry| entry.version.as_ref());
-        match (outcome, version) {
-            (Outcome::Live(generation), Some(version)) => {
-                if let Cause::RolledBack { from, reason } = &self.cause {
-                    tracing::warn!(%agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
-                }
-                tracing::info!(%agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
-                for (capability, _) in version.capabilities.iter().filter(|(_, granted)| !**granted) {
-                    tracing::warn!(%agent, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
-                }
-            }
-            (Outcome::Same, Some(version)) => {
-                tracing::debug!(%agent, version = %version.card.version, generation = version.generation, digest = %version.digest, ms, "agent serves as before");
-            }
-            (Outcome::Waits(wants), _) => {
-                let digest = self.digest.map(|digest| digest.to_string());
-                tracing::warn!(%agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
-            }
-            (Outcome::Failed(failure), _) => {
-                tracing::error!(%agent, component = self.component, reason = %failure, "agent was not loaded");
-            }
-            (Outcome::Stale, _) => tracing::debug!(%agent, "a load was overtaken"),
-            (Outcome::Live(_) | Outcome::Same, None) => {}
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::commit::Outcome;
+use super::outcome::Outcome;
 
 /// How attempts have ended since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod agent;
 mod commit;
 mod counts;
 mod load;
+mod outcome;
 mod record;
 mod register;
 mod reload;
@@ -15,25 +16,29 @@ mod snapshot;
 mod stable;
 mod store;
 mod trial;
+mod versions;
 pub mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
-pub use commit::Outcome;
 pub use counts::ReloadCounts;
 pub use load::LoadFailure;
-pub use record::{Blocked, Pending, Record, Release};
+pub use outcome::Outcome;
+pub use record::{Blocked, Pending, Record, Release, TrialSoFar};
 pub use register::{Component, Generate, MAX_GENERATED, MayPlace, Place, RegisterError, Registration};
-pub use reload::{ChangeError, SettingsChange};
+pub use reload::SettingsChange;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
 pub use store::{Store, StoreError};
+pub use trial::Ended;
+pub use versions::ChangeError;
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
 use crate::config::{AgentConfig, ReloadConfig};
@@ -41,10 +46,14 @@ use crate::domain::{AgentId, AgentScope, Clock, Digest};
 use crate::engine::Engine;
 use counts::Counts;
 use load::Loader;
+use record::settings_text;
 
 /// Versions that failed their trial and wait to be taken back; more at once are taken back at
 /// their next fault.
 const FAILED_TRIALS: usize = 1024;
+
+/// Trials of which there is news to be written down; of more at once it is written down later.
+const MARKED_TRIALS: usize = 4096;
 
 /// A handle to the registry; cheap to clone.
 #[derive(Clone)]
@@ -67,7 +76,9 @@ struct Inner {
     registering: tokio::sync::Semaphore,
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
     reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
-    failing: mpsc::Sender<reload::FailedTrial>,
+    failing: mpsc::Sender<versions::FailedTrial>,
+    /// Agents whose trials have news that is to be written down.
+    marked: mpsc::Sender<AgentId>,
     /// Components of agents whose records are kept for a host that can read them.
     unread: HashSet<Digest>,
 }
@@ -80,6 +91,26 @@ pub struct Settings {
     pub reload: ReloadConfig,
     /// Routing for each of these is prepared before a snapshot is published.
     pub scopes: Vec<AgentScope>,
+}
+
+/// The agent that `config` describes as it goes on at a start: under the settings that it served under,
+/// until its code goes live with others.
+fn resumed(
+    config: Arc<AgentConfig>,
+    record: Record,
+    now: SystemTime,
+    read: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
+) -> AgentEntry {
+    let text = record.under.clone().filter(|text| *text != settings_text(&config));
+    let held = text.map(|text| read(&config.id, &text));
+    match held {
+        Some(Ok(held)) => AgentEntry::loading(Arc::new(held), Arc::new(record)).proposing(&config, now),
+        Some(Err(reason)) => {
+            tracing::warn!(agent = %config.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
+            AgentEntry::loading(config, Arc::new(record))
+        }
+        None => AgentEntry::loading(config, Arc::new(record)),
+    }
 }
 
 impl Registry {
@@ -107,13 +138,14 @@ impl Registry {
         let mut entries = Vec::new();
         for config in agents {
             let mut record = records.remove(config.id.as_str()).unwrap_or_default();
-            if record.registered.take().is_some() {
+            if let Some(text) = record.registered.take() {
+                record.under = Some(text);
                 tracing::warn!(agent = %config.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
                 if let Some(store) = &store {
                     store.write([(&config.id, &record)])?;
                 }
             }
-            entries.push(AgentEntry::loading(config, Arc::new(record)));
+            entries.push(resumed(config, record, clock.now(), &register));
         }
         let (registered, retired): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
@@ -136,6 +168,7 @@ impl Registry {
         let store = store.map(Arc::new);
         let loader = Loader::new(engine, clock.clone(), store.clone());
         let (failing, failed) = mpsc::channel(FAILED_TRIALS);
+        let (marked, marks) = mpsc::channel(MARKED_TRIALS);
         let inner = Inner {
             current,
             loader,
@@ -148,10 +181,12 @@ impl Registry {
             registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
             reading: Mutex::default(),
             failing,
+            marked,
             unread,
         };
         let registry = Self { inner: Arc::new(inner) };
-        reload::take_back_what_fails(&registry, failed);
+        versions::take_back_what_fails(&registry, failed);
+        versions::keep_trials(&registry, marks);
         if registry.inner.store.is_some() {
             commit::sweep_what_goes(&registry);
         }

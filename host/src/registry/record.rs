@@ -4,17 +4,18 @@
 //! A generation belongs to an agent, only grows, and is never given twice: it is written down
 //! before the version that has it serves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{AgentConfig, agent_to_json};
 use crate::domain::Digest;
 
 /// The most blocked digests that are remembered of an agent; the oldest are forgotten.
 const MAX_BLOCKED: usize = 16;
 
-/// What is remembered of an agent.
+/// What is remembered of an agent. What is added to it has a default, so that older records are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
@@ -30,8 +31,17 @@ pub struct Record {
     pub blocked: Vec<Blocked>,
     /// Gated capabilities that an operator approved.
     pub approved: BTreeSet<String>,
-    /// The settings of an agent that was registered while the host ran, as JSON text.
+    /// The settings that an agent serves under which was registered while the host ran, as JSON text.
     pub registered: Option<String>,
+    /// The settings that an agent of agents.toml serves under, as JSON text: it keeps them while others
+    /// wait with other code.
+    pub under: Option<String>,
+    /// The code that its file brought last.
+    pub proposed: Option<Digest>,
+    /// How what serves does in its first calls, as long as they are counted.
+    pub trial: Option<TrialSoFar>,
+    /// Whether more than one caller has called it.
+    pub many_callers: bool,
 }
 
 /// A version that served, or serves.
@@ -55,7 +65,7 @@ pub struct Release {
     pub since: SystemTime,
 }
 
-/// A version that asks for more than its agent is granted.
+/// A version that asks for more than its agent is granted: code and settings, which wait as one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The SHA-256 of its component.
@@ -68,6 +78,9 @@ pub struct Pending {
     pub category: Option<String>,
     /// Since when it waits.
     pub since: SystemTime,
+    /// The settings that wait with it, as JSON text; `None` where they are those that serve.
+    #[serde(default)]
+    pub settings: Option<String>,
 }
 
 impl Pending {
@@ -90,12 +103,25 @@ pub struct Blocked {
     pub reason: String,
 }
 
+/// How a version does, as far as it was written down: its trial goes on from there after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialSoFar {
+    /// The SHA-256 of its component.
+    pub digest: Digest,
+    /// Calls that were counted.
+    pub calls: u32,
+    /// Faults that were counted, by caller.
+    pub faults: BTreeMap<String, u32>,
+}
+
 /// A version that is ready and wants to serve.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) digest: Digest,
     /// A digest of the settings that it would serve under.
     pub(super) settings: Digest,
+    /// Those settings as JSON text, where they have to wait with the code.
+    pub(super) with: Option<String>,
     /// The version that the component states.
     pub(super) version: String,
     /// The gated capabilities that it imports.
@@ -106,14 +132,23 @@ pub(super) struct Candidate {
     pub(super) category: Option<String>,
 }
 
-/// What brought a candidate.
+/// An agent's settings as the JSON text that they are kept as.
+pub(super) fn settings_text(config: &AgentConfig) -> String {
+    let mut settings = agent_to_json(config);
+    settings.insert("component".to_owned(), config.component.display().to_string().into());
+    serde_json::Value::Object(settings).to_string()
+}
+
+/// What brought a candidate. Each has its own rules, and every rule names each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A file, settings, or somebody who registers it.
-    Proposed,
+    /// A file as it is now, with what agents.toml says, while this code served.
+    Proposed { beside: Option<Digest> },
+    /// Somebody who registers it now.
+    Registered,
     /// An operator let it in, with these capabilities.
     Approved(BTreeSet<String>),
-    /// What served last, at a start at which the proposal cannot serve.
+    /// What serves, or served last: at a start, or under other settings.
     Resumed,
     /// An earlier version comes back in place of this code, for this reason.
     RolledBack { from: Digest, reason: String },
@@ -130,47 +165,63 @@ pub(super) enum Ruling {
     Waits(Record),
     /// It was taken back before.
     Blocked(String),
+    /// What it was made beside is no longer so: another attempt has to be made, or none.
+    Stale,
 }
 
 impl Record {
+    /// Whether an attempt with this code is still what its cause meant, whatever was decided since it
+    /// was begun.
+    pub(super) fn stands(&self, cause: &Cause, digest: Option<Digest>) -> bool {
+        let serving = self.serving_digest();
+        match cause {
+            Cause::Proposed { beside } => serving == *beside,
+            // A word for this code under these settings, whatever serves.
+            Cause::Registered => true,
+            // The operator has seen what waited then.
+            Cause::Approved(_) => digest.is_some_and(|digest| self.waits(&digest)),
+            // It brings nothing back: what was taken back or replaced meanwhile stays so.
+            Cause::Resumed => serving.is_some() && serving == digest,
+            Cause::RolledBack { from, .. } => serving == Some(*from) && digest != Some(*from),
+        }
+    }
+
     /// Decides about `candidate`; at most `keep` earlier versions are remembered.
     pub(super) fn judge(&self, candidate: &Candidate, cause: &Cause, keep: usize, now: SystemTime) -> Ruling {
-        let serving = self.serving.as_ref();
-        let same_code = serving.is_some_and(|serving| serving.digest == candidate.digest);
-        if *cause == Cause::Proposed && !same_code {
-            if let Some(blocked) = self.blocked(&candidate.digest) {
-                return Ruling::Blocked(blocked.reason.clone());
-            }
-            let known = |name: &String| serving.is_some_and(|old| old.capabilities.contains(name));
-            let news = |name: &&String| !known(name);
-            let wants: Vec<String> = candidate.ungranted.iter().filter(news).cloned().collect();
-            let category = self.moves_to(candidate);
-            // The first version was named by the operator together with its grants.
-            if serving.is_some() && (!wants.is_empty() || category.is_some()) {
-                let waiting = self.pending.as_ref();
-                let since = waiting
-                    .filter(|pending| pending.digest == candidate.digest)
-                    .map_or(now, |pending| pending.since);
-                let pending = Some(Pending { digest: candidate.digest, wants, category, since });
-                return Ruling::Waits(Self { pending, ..self.clone() });
-            }
+        if !self.stands(cause, Some(candidate.digest)) {
+            return Ruling::Stale;
         }
+        let serving = self.serving.as_ref();
+        let same_code = self.serving_digest() == Some(candidate.digest);
         let category = self.category_of(candidate, cause);
         let mut record = self.clone();
+        // Whether it is let in at all.
         match cause {
-            Cause::Proposed | Cause::Approved(_) => record.pending = None,
+            Cause::Proposed { .. } | Cause::Registered => {
+                if !same_code && let Some(blocked) = self.blocked(&candidate.digest) {
+                    return Ruling::Blocked(blocked.reason.clone());
+                }
+                if matches!(cause, Cause::Proposed { .. }) {
+                    record.proposed = Some(candidate.digest);
+                }
+                if !same_code && let Some(pending) = self.waiting(candidate, now) {
+                    record.pending = Some(pending);
+                    return Ruling::Waits(record);
+                }
+                record.pending = None;
+            }
+            Cause::Approved(capabilities) => {
+                record.approved.extend(capabilities.iter().cloned());
+                record.pending = None;
+            }
             // What serves for now is no word on what waits.
             Cause::Resumed | Cause::RolledBack { .. } => {
                 record.pending.take_if(|pending| pending.digest == candidate.digest);
             }
         }
-        if let Cause::Approved(capabilities) = cause {
-            record.approved.extend(capabilities.iter().cloned());
-        }
         if let Some(serving) = serving
             && same_code
             && serving.settings == candidate.settings
-            && !matches!(cause, Cause::RolledBack { .. })
         {
             if let Some(serving) = &mut record.serving {
                 serving.category = category;
@@ -188,22 +239,48 @@ impl Record {
             since: now,
         };
         let was = record.serving.replace(release);
+        record.blocked.retain(|blocked| blocked.digest != candidate.digest);
         match cause {
             Cause::RolledBack { from, reason } => {
-                record
-                    .previous
-                    .retain(|release| release.digest != candidate.digest && release.digest != *from);
+                // What came between was gone back behind, too.
+                let to = record.previous.iter().position(|release| release.digest == candidate.digest);
+                record.previous.drain(..to.map_or(0, |to| to + 1));
+                record.previous.retain(|release| release.digest != *from);
                 record.block(*from, reason.clone());
             }
-            Cause::Proposed | Cause::Approved(_) | Cause::Resumed => {
-                record.blocked.retain(|blocked| blocked.digest != candidate.digest);
+            Cause::Proposed { .. } | Cause::Registered | Cause::Approved(_) | Cause::Resumed => {
                 // Other settings are no other code: what comes back by a rollback is code.
                 record.previous.retain(|release| release.digest != candidate.digest);
-                record.previous.splice(0..0, was.filter(|was| was.digest != candidate.digest));
+                let was = was.filter(|was| was.digest != candidate.digest);
+                if let Some(was) = &was
+                    && matches!(cause, Cause::Approved(_))
+                    && record.proposed == Some(was.digest)
+                {
+                    // Its file still holds it: without this the next start would undo the approval.
+                    let reason = format!("an operator let {} in, in its place", candidate.digest);
+                    record.block(was.digest, reason);
+                }
+                record.previous.splice(0..0, was);
                 record.previous.truncate(keep);
             }
         }
         Ruling::Live(record)
+    }
+
+    /// The candidate as it waits, since it first came: other code than what serves, which wants more. `None`
+    /// if it wants nothing. The first version was named by the operator together with its grants.
+    fn waiting(&self, candidate: &Candidate, now: SystemTime) -> Option<Pending> {
+        let serving = self.serving.as_ref()?;
+        let news = |name: &&String| !serving.capabilities.contains(*name);
+        let wants: Vec<String> = candidate.ungranted.iter().filter(news).cloned().collect();
+        let category = self.moves_to(candidate);
+        if wants.is_empty() && category.is_none() {
+            return None;
+        }
+        let before = self.pending.as_ref().filter(|pending| pending.digest == candidate.digest);
+        let since = before.map_or(now, |pending| pending.since);
+        let settings = candidate.with.clone();
+        Some(Pending { digest: candidate.digest, wants, category, since, settings })
     }
 
     /// The category into which this new code would move the agent by its own word. Where no word of a guest
@@ -221,7 +298,7 @@ impl Record {
         let let_in = |release: &Release| release.category.clone();
         let stays = || self.serving.as_ref().and_then(let_in);
         let decided = match cause {
-            Cause::Proposed | Cause::Resumed => stays(),
+            Cause::Proposed { .. } | Cause::Registered | Cause::Resumed => stays(),
             Cause::Approved(_) => {
                 let asked = self.pending.as_ref().filter(|pending| pending.digest == candidate.digest);
                 asked.and_then(|pending| pending.category.clone()).or_else(stays)
@@ -237,6 +314,34 @@ impl Record {
     /// Whether this code is, was or would be this agent's.
     pub fn names(&self, digest: &Digest) -> bool {
         self.digests().any(|own| own == *digest)
+    }
+
+    /// The record after what serves goes on with fewer rights: the same code, under settings of this
+    /// digest.
+    pub(super) fn restricted(&self, settings: Digest, now: SystemTime) -> Self {
+        let mut record = self.clone();
+        if let Some(serving) = &mut record.serving
+            && serving.settings != settings
+        {
+            record.generation += 1;
+            serving.generation = record.generation;
+            serving.settings = settings;
+            serving.since = now;
+        }
+        record
+    }
+
+    /// Writes down the settings that it serves under, for an agent of agents.toml: those of one that was
+    /// registered are kept as they were given.
+    pub(super) fn remember(&mut self, config: &AgentConfig) {
+        if self.registered.is_none() {
+            self.under = Some(settings_text(config));
+        }
+    }
+
+    /// The code that serves.
+    pub(super) fn serving_digest(&self) -> Option<Digest> {
+        self.serving.as_ref().map(|serving| serving.digest)
     }
 
     /// Whether this code waits for an operator's word: for rights, or because it was taken back.
@@ -273,202 +378,4 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn digest(number: u8) -> Digest {
-        Digest::from_bytes([number; 32])
-    }
-
-    fn candidate(code: u8, settings: u8) -> Candidate {
-        Candidate {
-            digest: digest(code),
-            settings: digest(settings),
-            version: code.to_string(),
-            capabilities: BTreeSet::new(),
-            ungranted: Vec::new(),
-            category: Some("plain".to_owned()),
-        }
-    }
-
-    fn saying(code: u8, category: &str) -> Candidate {
-        Candidate { category: Some(category.to_owned()), ..candidate(code, 0) }
-    }
-
-    fn category(record: &Record) -> Option<&str> {
-        record.serving.as_ref().and_then(|serving| serving.category.as_deref())
-    }
-
-    fn wanting(code: u8) -> Candidate {
-        let system = || "system".to_owned();
-        Candidate { ungranted: vec![system()], capabilities: [system()].into(), ..candidate(code, 0) }
-    }
-
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-
-    fn live(record: &Record, candidate: &Candidate, cause: &Cause) -> Record {
-        match record.judge(candidate, cause, 3, NOW) {
-            Ruling::Live(record) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn each_version_has_the_next_generation_and_the_old_one_is_kept() {
-        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        let record = live(&record, &candidate(2, 0), &Cause::Proposed);
-        assert_eq!(record.generation, 2);
-        assert_eq!(record.previous.iter().map(|release| release.digest).collect::<Vec<_>>(), [digest(1)]);
-    }
-
-    #[test]
-    fn the_same_code_under_the_same_settings_keeps_its_generation() {
-        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        assert_eq!(record.judge(&candidate(1, 0), &Cause::Proposed, 3, NOW), Ruling::Same(record.clone()));
-        let other = live(&record, &candidate(1, 9), &Cause::Proposed);
-        assert_eq!((other.generation, other.previous.len()), (2, 0));
-    }
-
-    #[test]
-    fn more_rights_wait_for_the_operator_but_not_at_first() {
-        let first = live(&Record::default(), &wanting(1), &Cause::Proposed);
-        let plain = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        let Ruling::Waits(waiting) = plain.judge(&wanting(2), &Cause::Proposed, 3, NOW) else {
-            panic!("it waits");
-        };
-        assert_eq!(waiting.serving, plain.serving);
-        let again = waiting.judge(&wanting(2), &Cause::Proposed, 3, NOW + Duration::from_secs(9));
-        assert_eq!(again, Ruling::Waits(waiting.clone()), "it waits since it first came");
-        let approved = live(&waiting, &wanting(2), &Cause::Approved(["system".to_owned()].into()));
-        assert_eq!((&approved.pending, approved.generation), (&None, 2));
-        assert!(approved.approved.contains("system"));
-        // What the old version imports as well was decided when that went live.
-        assert_eq!(live(&first, &wanting(2), &Cause::Proposed).generation, 2);
-    }
-
-    #[test]
-    fn code_that_was_taken_back_stays_out_until_it_is_let_in() {
-        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        let record = live(&record, &candidate(2, 0), &Cause::Proposed);
-        let back = Cause::RolledBack { from: digest(2), reason: "it failed".to_owned() };
-        let record = live(&record, &candidate(1, 0), &back);
-        assert_eq!((record.generation, record.previous.len()), (3, 0));
-        let refused = record.judge(&candidate(2, 0), &Cause::Proposed, 3, NOW);
-        assert_eq!(refused, Ruling::Blocked("it failed".to_owned()));
-        let again = live(&record, &candidate(2, 0), &Cause::Approved(BTreeSet::new()));
-        assert_eq!((again.generation, again.blocked.len()), (4, 0));
-    }
-
-    #[test]
-    fn new_code_moves_into_another_category_by_an_operators_word_alone() {
-        let first = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
-        assert_eq!(category(&first), Some("plain"), "the first one's word counts");
-        let Ruling::Waits(waiting) = first.judge(&saying(2, "finance"), &Cause::Proposed, 3, NOW) else {
-            panic!("it waits");
-        };
-        assert_eq!(waiting.serving, first.serving);
-        let pending = waiting.pending.clone().expect("it waits");
-        assert_eq!(pending.wants_in_words(), ["category: finance"]);
-        let approved = live(&waiting, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
-        assert_eq!((category(&approved), &approved.pending), (Some("finance"), &None));
-        // By then it says something else: what was seen is what is let in.
-        let turned = live(&waiting, &saying(2, "secret"), &Cause::Approved(BTreeSet::new()));
-        assert_eq!(category(&turned), Some("finance"));
-        // Back to the code before is back to its place.
-        let back = Cause::RolledBack { from: digest(2), reason: String::new() };
-        assert_eq!(category(&live(&approved, &saying(1, "other"), &back)), Some("plain"));
-        // Settings that say a category leave nothing to ask.
-        let told = Candidate { category: None, ..saying(2, "") };
-        assert_eq!(category(&live(&first, &told, &Cause::Proposed)), None);
-    }
-
-    #[test]
-    fn code_that_serves_stays_in_its_category_whatever_it_says_later() {
-        let first = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
-        for cause in [Cause::Proposed, Cause::Resumed, Cause::Approved(BTreeSet::new())] {
-            let same = first.judge(&saying(1, "finance"), &cause, 3, NOW);
-            assert_eq!(same, Ruling::Same(first.clone()), "{cause:?}");
-            let other_settings = Candidate { settings: digest(9), ..saying(1, "finance") };
-            assert_eq!(category(&live(&first, &other_settings, &cause)), Some("plain"), "{cause:?}");
-        }
-        // Code that was taken back and is let in again was not asked about.
-        let again = live(&first, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
-        assert_eq!(category(&again), Some("plain"));
-    }
-
-    #[test]
-    fn a_record_from_before_categories_takes_what_serves_at_its_word_and_asks_about_new_code() {
-        let mut old = live(&Record::default(), &saying(1, "plain"), &Cause::Proposed);
-        old.serving.as_mut().expect("it serves").category = None;
-        let text = serde_json::to_string(&old).expect("text").replace("\"category\":null,", "");
-        let old: Record = serde_json::from_str(&text).expect("a record");
-        let Ruling::Same(known) = old.judge(&saying(1, "plain"), &Cause::Proposed, 3, NOW) else {
-            panic!("it serves already");
-        };
-        assert_eq!(category(&known), Some("plain"));
-        assert!(matches!(old.judge(&saying(2, "plain"), &Cause::Proposed, 3, NOW), Ruling::Waits(_)));
-    }
-
-    #[test]
-    fn what_waits_waits_on_when_another_version_is_taken_back() {
-        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        let record = live(&record, &candidate(2, 0), &Cause::Proposed);
-        let Ruling::Waits(record) = record.judge(&wanting(3), &Cause::Proposed, 3, NOW) else {
-            panic!("it waits");
-        };
-        let back = Cause::RolledBack { from: digest(2), reason: "it failed".to_owned() };
-        let record = live(&record, &candidate(1, 0), &back);
-        assert!(record.waits(&digest(3)) && !record.waits(&digest(2)), "{record:?}");
-    }
-
-    #[test]
-    fn a_record_survives_its_text() {
-        let record = live(&Record::default(), &candidate(1, 0), &Cause::Proposed);
-        let record = live(&record, &candidate(2, 0), &Cause::Proposed);
-        let text = serde_json::to_string(&record).expect("text");
-        assert_eq!(serde_json::from_str::<Record>(&text).expect("a record"), record);
-    }
-
-    proptest! {
-        #[test]
-        fn generations_only_grow_and_what_serves_is_never_lost(
-            steps in prop::collection::vec((1_u8..6, 0_u8..3, 0_u8..4, any::<bool>()), 1..40)
-        ) {
-            let mut record = Record::default();
-            for (code, settings, cause, wants) in steps {
-                let mut candidate = candidate(code, settings);
-                if wants {
-                    candidate.ungranted.push("system".to_owned());
-                }
-                let from = record.serving.as_ref().map_or(digest(0), |serving| serving.digest);
-                let cause = match cause {
-                    0 => Cause::Proposed,
-                    1 => Cause::Approved(BTreeSet::new()),
-                    2 => Cause::Resumed,
-                    _ => Cause::RolledBack { from, reason: String::new() },
-                };
-                let before = record.clone();
-                match record.judge(&candidate, &cause, 3, NOW) {
-                    Ruling::Live(next) => {
-                        prop_assert_eq!(next.generation, before.generation + 1);
-                        let serving = next.serving.as_ref().expect("it serves");
-                        prop_assert_eq!((serving.generation, serving.digest), (next.generation, candidate.digest));
-                        record = next;
-                    }
-                    Ruling::Same(next) | Ruling::Waits(next) => {
-                        prop_assert_eq!(next.generation, before.generation);
-                        prop_assert_eq!(&next.serving, &before.serving);
-                        record = next;
-                    }
-                    Ruling::Blocked(_) => {}
-                }
-                prop_assert!(record.previous.len() <= 3);
-                prop_assert!(record.serving.is_some() || before.serving.is_none());
-            }
-        }
-    }
-}
+mod tests;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registry;
-use super::commit::{Amendment, Attempt, Basis, Outcome, Unity};
+use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::{LoadFailure, Prepared};
+use super::outcome::Outcome;
 use super::record::{Cause, Record};
-use super::reload::ChangeError;
 use super::snapshot::{AgentEntry, Snapshot};
+use super::versions::ChangeError;
 use crate::config::{AgentConfig, agent_to_json};
 use crate::domain::rights::Decision;
 use crate::domain::{AgentId, Digest};
@@ -135,7 +136,7 @@ impl Registry {
         }
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
         let digest = Some(prepared.digest());
-        let attempt = Attempt { config, cause: Cause::Proposed, basis, began, digest, result };
+        let attempt = Attempt { config, cause: Cause::Registered, basis, began, digest, result };
         self.registered(&id, self.commit(vec![attempt], Unity::Each).await.pop())
     }
 
@@ -187,7 +188,7 @@ impl Registry {
             }
             let basis = Basis::Registered { settings: settings.clone(), over: None };
             let digest = Some(version.digest);
-            attempts.push(Attempt { config, cause: Cause::Proposed, basis, began, digest, result });
+            attempts.push(Attempt { config, cause: Cause::Registered, basis, began, digest, result });
         }
         let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
         let outcomes = self.commit(attempts, Unity::AllOrNone).await;

@@ -14,14 +14,16 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
+use super::Registry;
 use super::agent::AgentVersion;
-use super::commit::{Amendment, Attempt, Basis, Outcome, Unity, candidate};
+use super::commit::{Amendment, Attempt, Basis, Unity, candidate};
 use super::load::{LoadFailure, Prepared};
+use super::outcome::Outcome;
 use super::record::{Cause, Record, Ruling};
 use super::snapshot::{AgentEntry, Snapshot};
-use super::{Inner, Registry};
+use super::versions::ChangeError;
 use crate::config::{AgentConfig, ReloadConfig};
-use crate::domain::{AgentId, AgentScope, Digest, Failure};
+use crate::domain::{AgentId, AgentScope, Digest};
 
 /// Attempts that are published together at the most: a batch costs one snapshot.
 const PUBLISH_BATCH: usize = 1024;
@@ -32,29 +34,6 @@ const LEARN_AHEAD: usize = 500;
 
 /// Agents of one component that are prepared before they are handed over for publishing.
 const GROUP: usize = 256;
-
-/// Why an operator's word changed nothing.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ChangeError {
-    /// There is no such agent.
-    #[error("there is no agent `{0}`")]
-    Unknown(AgentId),
-    /// Nothing of it waits, nor was anything taken back.
-    #[error("nothing of agent `{0}` waits for approval, and none of its versions was taken back")]
-    NothingWaits(AgentId),
-    /// There is no earlier version.
-    #[error("no earlier version of agent `{0}` is kept: there is nothing to go back to")]
-    NoEarlierVersion(AgentId),
-    /// It is registered in agents.toml.
-    #[error("agent `{0}` is of agents.toml: change it there")]
-    OfTheFile(AgentId),
-    /// The version that was meant cannot serve.
-    #[error("{0}")]
-    Failed(LoadFailure),
-    /// Something else changed the agent at the same time.
-    #[error("agent `{0}` was changed by somebody else at the same time; look at it, and try again")]
-    Overtaken(AgentId),
-}
 
 /// What changed from one agents.toml to the next, for the registry.
 #[derive(Debug)]
@@ -72,13 +51,6 @@ impl SettingsChange {
     pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.registered.is_empty() && self.removed.is_empty()
     }
-}
-
-/// A version that failed its trial.
-pub(super) struct FailedTrial {
-    agent: AgentId,
-    digest: Digest,
-    reason: String,
 }
 
 /// Whose turn it is to read a file, and whether it changed again since.
@@ -146,7 +118,7 @@ impl Registry {
         let outcomes = self.commit(attempts, Unity::Each).await;
         let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
         configs.retain(|config| {
-            let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(&entry.config, config);
+            let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.told(), config);
             stale.next().unwrap_or_default() && self.entry(&config.id).is_ok_and(stands)
         });
         configs.dedup_by(|one, other| one.id == other.id);
@@ -155,7 +127,7 @@ impl Registry {
 
     /// Loads every agent that there is.
     pub async fn load_all(&self) {
-        let agents: Vec<_> = self.snapshot().agents().map(|entry| entry.config.clone()).collect();
+        let agents: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
         self.load(agents).await;
     }
 
@@ -168,7 +140,7 @@ impl Registry {
         let held = turn.holder.lock().await;
         // Whoever held the turn before may have read the file after this call.
         if turn.asked.swap(false, Ordering::AcqRel) {
-            let configs: Vec<_> = self.snapshot().agents().map(|entry| entry.config.clone()).collect();
+            let configs: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
             let mine: Vec<_> = configs.into_iter().filter(|config| config.component == path).collect();
             if !mine.is_empty() {
                 let component = self.inner.loader.file(path).await;
@@ -188,11 +160,16 @@ impl Registry {
         self.inner.reading.lock().retain(|_, turn| Arc::strong_count(turn) > 1);
     }
 
-    /// Takes other settings of agents into effect; what they need is loaded before it returns.
+    /// Takes at once what needs no loading of other settings of agents: who is removed goes, and rights
+    /// that are withdrawn end. Returns what has to be loaded for the rest.
     ///
     /// # Errors
     /// If it cannot be written down. Nothing has changed then.
-    pub async fn settings_changed(&self, change: SettingsChange) -> Result<(), LoadFailure> {
+    pub async fn settings_changed(
+        &self,
+        change: SettingsChange,
+    ) -> Result<Vec<Arc<AgentConfig>>, LoadFailure> {
+        let now = self.inner.clock.now();
         let SettingsChange { put, registered, removed } = change;
         // One that the file names from now on is the file's.
         let registered: Vec<_> =
@@ -207,12 +184,14 @@ impl Registry {
                     None
                 }
                 Some(entry) => {
-                    let mut entry = AgentEntry { config: config.clone(), ..(**entry).clone() };
+                    let mut entry = (**entry).clone();
                     if entry.record.registered.is_some() && named.contains(&config.id) {
                         // The file names it from now on.
-                        entry.record = Arc::new(Record { registered: None, ..(*entry.record).clone() });
+                        let under = entry.record.registered.clone();
+                        entry.record =
+                            Arc::new(Record { registered: None, under, ..(*entry.record).clone() });
                     }
-                    Some(entry)
+                    Some(entry.proposing(config, now))
                 }
                 None => {
                     let record = retired.get(config.id.as_str()).cloned().unwrap_or_default();
@@ -227,109 +206,7 @@ impl Registry {
         for id in self.amend(amendment).await? {
             tracing::info!(agent = %id, "agent removed");
         }
-        self.load(put).await;
-        Ok(())
-    }
-
-    /// Lets in what waits, or what was taken back.
-    ///
-    /// # Errors
-    /// [`ChangeError`] says why nothing changed.
-    pub async fn approve(&self, id: &AgentId) -> Result<Arc<AgentEntry>, ChangeError> {
-        let began = Instant::now();
-        let entry = self.entry(id)?;
-        let record = &entry.record;
-        // Of several that were taken back, the one that came again last.
-        let last = entry.last_load.as_ref().and_then(|report| report.digest);
-        let blocked = last.and_then(|digest| record.blocked(&digest)).or(record.blocked.first());
-        let (digest, wants) = match (&record.pending, blocked) {
-            (Some(pending), _) => (pending.digest, pending.wants.clone()),
-            (None, Some(blocked)) => (blocked.digest, Vec::new()),
-            (None, None) => return Err(ChangeError::NothingWaits(id.clone())),
-        };
-        // What was taken back may be gone from the store: then it comes from its file.
-        let prepared = match self.inner.loader.stored(&digest).await {
-            Ok(prepared) => prepared,
-            Err(_) => match self.inner.loader.file(&entry.config.component).await {
-                Ok(prepared) if prepared.digest() == digest => prepared,
-                Ok(_) => return Err(ChangeError::NothingWaits(id.clone())),
-                Err(failure) => return Err(ChangeError::Failed(failure)),
-            },
-        };
-        let wants: BTreeSet<String> = wants.into_iter().collect();
-        let approved = record.approved.union(&wants).cloned().collect();
-        let result = self.inner.loader.agent(&entry.config, &approved, &prepared).await;
-        self.settle(id, self.attempt(&entry.config, Cause::Approved(wants), Some(digest), result, began))
-            .await
-    }
-
-    /// Brings the version back that served before this one, and keeps this one out.
-    ///
-    /// # Errors
-    /// [`ChangeError`] says why nothing changed.
-    pub async fn rollback(&self, id: &AgentId, reason: &str) -> Result<Arc<AgentEntry>, ChangeError> {
-        let entry = self.entry(id)?;
-        let none = || ChangeError::NoEarlierVersion(id.clone());
-        let from = entry.record.serving.as_ref().ok_or_else(none)?.digest;
-        self.go_back(&entry, from, reason).await
-    }
-
-    async fn go_back(
-        &self,
-        entry: &AgentEntry,
-        from: Digest,
-        reason: &str,
-    ) -> Result<Arc<AgentEntry>, ChangeError> {
-        let began = Instant::now();
-        let mut last = ChangeError::NoEarlierVersion(entry.id.clone());
-        for release in &entry.record.previous {
-            let loader = &self.inner.loader;
-            let version = match loader.stored(&release.digest).await {
-                Ok(prepared) => loader.agent(&entry.config, &entry.record.approved, &prepared).await,
-                Err(failure) => Err(failure),
-            };
-            match version {
-                Ok(version) => {
-                    let cause = Cause::RolledBack { from, reason: reason.to_owned() };
-                    let attempt =
-                        self.attempt(&entry.config, cause, Some(release.digest), Ok(version), began);
-                    return self.settle(&entry.id, attempt).await;
-                }
-                Err(failure) => last = ChangeError::Failed(failure),
-            }
-        }
-        Err(last)
-    }
-
-    /// Commits one attempt of an operator's.
-    async fn settle(&self, id: &AgentId, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
-        match self.commit(vec![attempt], Unity::Each).await.pop() {
-            Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
-                self.learn_ahead();
-                self.entry(id)
-            }
-            Some(Outcome::Failed(failure)) => Err(ChangeError::Failed(failure)),
-            Some(Outcome::Stale) => Err(ChangeError::Overtaken(id.clone())),
-            None => Err(ChangeError::Failed(LoadFailure::Interrupted)),
-        }
-    }
-
-    /// How a call of `version` ended: a version whose first calls fail is taken back.
-    pub fn ended(&self, version: &AgentVersion, failure: Option<&Failure>) {
-        if !failure.is_some_and(Failure::is_the_codes) {
-            version.trial.ended_well();
-            return;
-        }
-        if version.trial.ended_badly() && self.inner.reload.load().rollback {
-            let (calls, faults) = version.trial.counts();
-            let code = failure.map_or("", Failure::code);
-            let reason = format!("{faults} of its first {calls} calls failed, the last one with {code}");
-            let failed = FailedTrial { agent: version.id.clone(), digest: version.digest, reason };
-            if self.inner.failing.try_send(failed).is_err() {
-                version.trial.was_not_heard();
-                tracing::error!(agent = %version.id, "too many versions fail at once: this one is taken back at its next fault");
-            }
-        }
+        Ok(put)
     }
 
     /// Other settings of reloading, from the next load on.
@@ -347,7 +224,7 @@ impl Registry {
     pub async fn set_router(&self, settings: stockade_router::Settings) {
         let _turn = self.inner.changing.clone().lock_owned().await;
         let inner = self.inner.clone();
-        let build = move || inner.publish(inner.current.load().routed_by(settings));
+        let build = move || inner.publish(inner.ready(inner.current.load().routed_by(settings)));
         if let Err(error) = tokio::task::spawn_blocking(build).await {
             tracing::error!(%error, "the router could not be built anew; the last one stays");
         }
@@ -363,8 +240,8 @@ impl Registry {
     }
 
     /// What becomes of an agent whose component's file is this one now: one attempt, and where that
-    /// will not serve, a second one with the code that served last, if it does not under these
-    /// settings already.
+    /// will not serve, a second one with the code that served last, if it does not serve already as it
+    /// should.
     async fn attempts(
         &self,
         config: &Arc<AgentConfig>,
@@ -374,11 +251,17 @@ impl Registry {
         let Ok(entry) = self.entry(&config.id) else { return Vec::new() };
         let record = &entry.record;
         let loader = &self.inner.loader;
+        let last = record.serving.as_ref().filter(|_| self.inner.store.is_some());
+        if let Some(last) = last.filter(|_| entry.is_registered()) {
+            // It has no file of its own: what serves is what was put last and let in.
+            return vec![self.resume(config, record, last.digest, component, began).await];
+        }
+        let beside = record.serving_digest();
         let (digest, result) = match component {
             Ok(prepared) => {
                 let path = || config.component.display().to_string();
                 // What serves has passed its tests before.
-                let new = record.serving.as_ref().is_none_or(|last| last.digest != prepared.digest());
+                let new = beside != Some(prepared.digest());
                 let load = async {
                     let version = loader.agent(config, &record.approved, prepared).await?;
                     if new {
@@ -392,30 +275,49 @@ impl Registry {
             }
             Err(failure) => (None, Err(failure.clone())),
         };
+        let cause = Cause::Proposed { beside };
         let will_serve = result.as_ref().is_ok_and(|version| {
-            let now = self.inner.clock.now();
-            let ruling = record.judge(&candidate(version, config), &Cause::Proposed, 0, now);
+            let ruling = record.judge(&candidate(version, config), &cause, 0, self.inner.clock.now());
             matches!(ruling, Ruling::Live(_) | Ruling::Same(_))
         });
-        let mut attempts = vec![self.attempt(config, Cause::Proposed, digest, result, began)];
-        let Some(last) = record.serving.as_ref().filter(|_| !will_serve && self.inner.store.is_some()) else {
+        let mut attempts = vec![self.attempt(config, cause, digest, result, began)];
+        let Some(last) = last.filter(|_| !will_serve) else { return attempts };
+        // Settings that came for the code that serves reach it, though its file holds other code: what
+        // that is was known before. Those that came with other code wait for it.
+        let alone = entry.proposed.as_ref().is_none_or(|proposed| proposed.alone);
+        let under = if alone && is_known(&entry, digest) { config } else { &entry.config };
+        if Arc::ptr_eq(under, &entry.config) && entry.version.is_some() {
             return attempts;
-        };
-        let version = match loader.stored(&last.digest).await {
-            Ok(prepared) => loader.agent(config, &record.approved, &prepared).await,
-            Err(failure) => Err(failure),
-        };
-        let serving = entry.version.as_ref();
-        match version {
-            Ok(version) if serving.is_some_and(|serving| serving.settings == version.settings) => {}
-            Ok(version) => {
-                attempts.push(self.attempt(config, Cause::Resumed, Some(last.digest), Ok(version), began));
-            }
+        }
+        let resumed = self.resume(under, record, last.digest, component, began).await;
+        match &resumed.result {
+            Ok(_) => attempts.push(resumed),
             Err(failure) => {
                 tracing::error!(agent = %config.id, digest = %last.digest, reason = %failure, "what served last cannot serve under these settings");
             }
         }
         attempts
+    }
+
+    /// An attempt to go on with what served last.
+    async fn resume(
+        &self,
+        config: &Arc<AgentConfig>,
+        record: &Record,
+        last: Digest,
+        component: &Result<Arc<Prepared>, LoadFailure>,
+        began: Instant,
+    ) -> Attempt {
+        let loader = &self.inner.loader;
+        let prepared = match component {
+            Ok(prepared) if prepared.digest() == last => Ok(prepared.clone()),
+            _ => loader.stored(&last).await,
+        };
+        let result = match prepared {
+            Ok(prepared) => loader.agent(config, &record.approved, &prepared).await,
+            Err(failure) => Err(failure),
+        };
+        self.attempt(config, Cause::Resumed, Some(last), result, began)
     }
 
     pub(super) fn attempt(
@@ -441,34 +343,12 @@ impl Registry {
     }
 }
 
-/// Takes back each version that fails its trial, as long as the registry is there.
-pub(super) fn take_back_what_fails(registry: &Registry, mut failed: mpsc::Receiver<FailedTrial>) {
-    let inner = Arc::downgrade(&registry.inner);
-    tokio::spawn(async move {
-        while let Some(FailedTrial { agent, digest, reason }) = failed.recv().await {
-            let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
-            Registry { inner }.take_back(&agent, digest, &reason).await;
-        }
-    });
-}
-
-impl Registry {
-    /// Takes `digest` back, if it serves still.
-    async fn take_back(&self, agent: &AgentId, digest: Digest, reason: &str) {
-        loop {
-            let Ok(entry) = self.entry(agent) else { return };
-            if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
-                return;
-            }
-            match self.go_back(&entry, digest, reason).await {
-                Ok(_) => return,
-                // Other settings, most likely: they change nothing about the code.
-                Err(ChangeError::Overtaken(_)) => {}
-                Err(error) => {
-                    tracing::error!(%agent, %digest, reason, %error, "a version that fails cannot be taken back");
-                    return;
-                }
-            }
-        }
-    }
+/// Whether the code that an agent's file holds is what it held before: what waits, what was taken back,
+/// or what failed to load the last time.
+fn is_known(entry: &AgentEntry, digest: Option<Digest>) -> bool {
+    let last = entry.last_load.as_ref().filter(|report| report.failure.is_some());
+    digest.is_some_and(|digest| {
+        let waits = entry.record.pending.as_ref().is_some_and(|pending| pending.digest == digest);
+        waits || entry.record.blocked(&digest).is_some()
+    }) || last.is_some_and(|report| report.digest == digest)
 }

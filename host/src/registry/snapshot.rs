@@ -1,6 +1,6 @@
 //! The one immutable value that says what serves: agents, routes and limits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use stockade_router::{Candidates, Change, Router};
 
 use super::agent::{AgentVersion, Card};
-use super::load::LoadFailure;
+use super::load::{LoadFailure, granted};
 use super::record::Record;
 use crate::config::AgentConfig;
 use crate::domain::{AgentId, AgentScope, AgentStatus, Digest};
@@ -30,8 +30,10 @@ pub struct Snapshot {
 pub struct AgentEntry {
     /// Its id.
     pub id: AgentId,
-    /// What it was told: by agents.toml, or by whoever registered it.
+    /// The settings that it serves under.
     pub config: Arc<AgentConfig>,
+    /// Other settings that it was told since, and that its code has not gone live with.
+    pub(super) proposed: Option<Proposal>,
     /// What clients see: the serving version's card, or the settings' word while there is none.
     pub card: Arc<Card>,
     /// What serves.
@@ -40,6 +42,15 @@ pub struct AgentEntry {
     pub last_load: Option<LoadReport>,
     /// What is remembered of it across restarts.
     pub record: Arc<Record>,
+}
+
+/// Settings that are proposed with whatever the component's file holds.
+#[derive(Clone)]
+pub(super) struct Proposal {
+    pub(super) config: Arc<AgentConfig>,
+    /// Whether they came for the code that serves: other code neither came with them nor waits with
+    /// settings of its own.
+    pub(super) alone: bool,
 }
 
 /// How a load went.
@@ -64,6 +75,7 @@ impl AgentEntry {
             id: config.id.clone(),
             card: Arc::new(Card::from_overlay(&config.id, &config.overlay)),
             config,
+            proposed: None,
             version: None,
             last_load: None,
             record,
@@ -83,6 +95,44 @@ impl AgentEntry {
         }
     }
 
+    /// What it was told last: by agents.toml, or by whoever registered it.
+    pub fn told(&self) -> &Arc<AgentConfig> {
+        self.proposed.as_ref().map_or(&self.config, |proposed| &proposed.config)
+    }
+
+    /// The same agent, told these settings. What serves keeps its own until its code goes live with
+    /// others, but for rights that are withdrawn: those end now.
+    pub(super) fn proposing(mut self, config: &Arc<AgentConfig>, now: SystemTime) -> Self {
+        if self.record.serving.is_none() {
+            return Self { config: config.clone(), proposed: None, ..self };
+        }
+        let nothing_waits = self.record.pending.as_ref().is_none_or(|pending| pending.settings.is_none());
+        let alone = self.proposed.as_ref().is_none_or(|proposed| proposed.alone)
+            && nothing_waits
+            && config.component == self.config.component;
+        let approved = &self.record.approved;
+        if let Some(fewer) = with_fewer_rights(&self.config, config, approved) {
+            let grants = granted(&fewer, approved);
+            let settings = fewer.fingerprint(&grants);
+            let mut record = self.record.restricted(settings, now);
+            record.remember(&fewer);
+            if let Some(version) = &self.version {
+                let generation = record.generation;
+                let version = AgentVersion { generation, loaded_at: now, ..(**version).clone() };
+                self.version = Some(Arc::new(version.under(settings, grants)));
+                self.record = Arc::new(record);
+            }
+            self.config = Arc::new(fewer);
+        }
+        self.proposed = None;
+        if *self.config == **config {
+            self.config = config.clone();
+        } else {
+            self.proposed = Some(Proposal { config: config.clone(), alone });
+        }
+        self
+    }
+
     /// Whether it was registered while the host ran, and is not of agents.toml.
     pub fn is_registered(&self) -> bool {
         self.record.registered.is_some()
@@ -91,6 +141,14 @@ impl AgentEntry {
     /// The router's view of it.
     pub fn routed(&self) -> stockade_router::Agent {
         self.card.routed(&self.id)
+    }
+
+    /// The same agent after what its file holds did not go live: settings that came with it wait with it.
+    pub(super) fn with_code(mut self) -> Self {
+        if let Some(proposed) = &mut self.proposed {
+            proposed.alone = false;
+        }
+        self
     }
 
     /// The same agent after a load ended.
@@ -114,6 +172,23 @@ impl AgentEntry {
         self.record = Arc::new(record);
         self
     }
+}
+
+/// `now`, without the rights that `next` has not; `None` where it has them all.
+fn with_fewer_rights(
+    now: &AgentConfig,
+    next: &AgentConfig,
+    approved: &BTreeSet<String>,
+) -> Option<AgentConfig> {
+    let (has, may) = (granted(now, approved).0, granted(next, approved).0);
+    let mut fewer = now.clone();
+    for (capability, _) in has.iter().filter(|(name, has)| **has && may.get(*name) != Some(&true)) {
+        match next.grants.0.get(capability) {
+            Some(word) => fewer.grants.0.insert(capability.clone(), *word),
+            None => fewer.grants.0.remove(capability),
+        };
+    }
+    (fewer != *now).then_some(fewer)
 }
 
 impl Snapshot {

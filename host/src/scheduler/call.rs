@@ -10,15 +10,16 @@ use super::gate::Permit;
 use super::stats::AgentStats;
 use super::{Inner, Submission};
 use crate::capabilities::Source;
-use crate::domain::{CapabilityScope, Denial, Failure, Receipt, Reply, RequestId, Task};
+use crate::domain::{CapabilityScope, Denial, Failure, Principal, Receipt, Reply, RequestId, Task, TenantId};
 use crate::engine::{Invocation, RunClock, Spent};
-use crate::registry::AgentVersion;
+use crate::registry::{self, AgentVersion};
 
 /// A call that was accepted.
 pub(super) struct Call {
     host: Arc<Inner>,
     request: RequestId,
     key: Arc<str>,
+    tenant: TenantId,
     caller: CapabilityScope,
     /// The agent, as the client wrote it.
     agent: String,
@@ -56,6 +57,7 @@ impl Call {
             host,
             request: submission.request_id.clone(),
             key: submission.principal.key_id.clone(),
+            tenant: submission.principal.tenant.clone(),
             caller: submission.principal.capability_scope.clone(),
             agent: submission.agent.clone(),
             accepted,
@@ -66,6 +68,11 @@ impl Call {
             spent: Spent::default(),
             end: None,
         }
+    }
+
+    /// Who asks is this one by now: what runs has the rights that the key has then.
+    pub(super) fn asked_by(&mut self, principal: &Principal) {
+        self.caller = principal.capability_scope.clone();
     }
 
     /// It may run.
@@ -195,7 +202,10 @@ impl Drop for Call {
         };
         let agent = &running.version.id;
         if self.end.is_some() {
-            self.host.registry.ended(&running.version, failure);
+            let wall = self.accepted.elapsed().saturating_sub(running.queued);
+            let (tenant, key, fuel) = (&self.tenant, &*self.key, self.spent.fuel);
+            let ended = registry::Ended { tenant, key, failure, fuel, wall };
+            self.host.registry.ended(&running.version, &ended);
         }
         for line in &self.spent.lines {
             let text = &line.text;

@@ -9,8 +9,8 @@ mod fairness;
 mod gate;
 mod stats;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -47,6 +47,13 @@ struct Inner {
     stats: Stats,
     config: ArcSwap<SchedulerConfig>,
     draining: AtomicBool,
+    keys: OnceLock<Arc<dyn Keys>>,
+}
+
+/// Knows which keys hold now. A task may have waited since its key was looked at.
+pub trait Keys: Send + Sync {
+    /// Who `principal` is now, with the rights that its key has now; `None` if the key holds no more.
+    fn current(&self, principal: &Principal) -> Option<Arc<Principal>>;
 }
 
 /// A task for one agent.
@@ -146,7 +153,14 @@ impl Scheduler {
         let draining = AtomicBool::new(false);
         let stats = Stats::default();
         let config = ArcSwap::from_pointee(config.clone());
-        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining }) }
+        let keys = OnceLock::new();
+        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining, keys }) }
+    }
+
+    /// From now on a task runs with what its key may when it begins, not when it came. Told once.
+    pub fn follow_keys(&self, keys: Arc<dyn Keys>) {
+        // Whoever told first is who lets callers in.
+        let _ = self.inner.keys.set(keys);
     }
 
     /// Runs a task and waits for its end. Dropping the future cancels it: its place in the
@@ -234,7 +248,7 @@ impl Inner {
         if self.draining.load(Ordering::Acquire) {
             return Err(Failure::Draining);
         }
-        let entry = self.find(submission)?;
+        let entry = self.find(&submission.agent, &submission.principal)?;
         call.stats = Some(self.stats.of(&entry.id));
         let version = serving(&entry)?;
         let query = query_of(submission, &version)?;
@@ -267,20 +281,25 @@ impl Inner {
                 });
             }
         };
-        // A reload may have gone by while it waited: the newest version serves it.
-        let entry = self.find(submission)?;
+        // While it waited, its key may have been withdrawn or lost rights, and a reload may have gone by:
+        // what holds now counts, and the newest version serves it.
+        let principal = match self.keys.get() {
+            Some(keys) => keys.current(&submission.principal).ok_or(Failure::KeyWithdrawn)?,
+            None => submission.principal.clone(),
+        };
+        let entry = self.find(&submission.agent, &principal)?;
         let newest = serving(&entry)?;
         if newest.digest != version.digest {
             let context = submission.context.as_deref();
             newest.check_context(context).map_err(Failure::InvalidContext)?;
         }
+        call.asked_by(&principal);
         // A version with less time counts from the same moment; the time that was promised stands.
         Ok(Admitted { version: newest, query, permit, deadline })
     }
 
     /// The agent that is asked for, if the caller may know of it.
-    fn find(&self, submission: &Submission) -> Result<Arc<AgentEntry>, Failure> {
-        let (caller, name) = (&submission.principal, &submission.agent);
+    fn find(&self, name: &str, caller: &Principal) -> Result<Arc<AgentEntry>, Failure> {
         let snapshot = self.registry.snapshot();
         let decide = |id: &AgentId, category| rights::of_agent(caller, Action::Call, id, category);
         let decision = match snapshot.agent(name) {
@@ -292,9 +311,9 @@ impl Inner {
             None => AgentId::parse(name).map_or(Decision::Absent, |id| decide(&id, None)),
         };
         Err(match decision {
-            Decision::Absent => Failure::AgentNotFound(name.clone()),
+            Decision::Absent => Failure::AgentNotFound(name.to_owned()),
             Decision::Allowed | Decision::Hidden | Decision::Claimed | Decision::Forbidden(_) => {
-                Failure::Forbidden(name.clone())
+                Failure::Forbidden(name.to_owned())
             }
         })
     }

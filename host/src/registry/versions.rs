@@ -1,0 +1,300 @@
+//! The word on versions: an operator's, who lets one in or goes back, and the host's own, which takes
+//! a version back whose first calls fail.
+//!
+//! Each makes one attempt and has it committed. What is remembered of trials is written down from
+//! here, in one transaction for all that gathers within a pause.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::agent::AgentVersion;
+use super::commit::{Amendment, Attempt, Basis, Unity};
+use super::load::LoadFailure;
+use super::outcome::Outcome;
+use super::record::{Cause, Record, Release};
+use super::snapshot::{AgentEntry, Snapshot};
+use super::trial::{Ended, Verdict};
+use super::{Inner, MARKED_TRIALS, Registry};
+use crate::config::AgentConfig;
+use crate::domain::{AgentId, Digest, Failure};
+
+/// How long news of trials gathers before it is written down.
+const TRIALS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why an operator's word changed nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such agent.
+    #[error("there is no agent `{0}`")]
+    Unknown(AgentId),
+    /// Nothing of it waits, nor was anything taken back.
+    #[error("nothing of agent `{0}` waits for approval, and none of its versions was taken back")]
+    NothingWaits(AgentId),
+    /// The settings that wait cannot be read any more.
+    #[error("the settings that wait are no longer right: {0}")]
+    Settings(String),
+    /// Something else waits than what was meant.
+    #[error(
+        "{asked} is not what waits of agent `{agent}`: {waits} waits by now. Look at that one, and approve its digest"
+    )]
+    OtherWaits {
+        /// The agent.
+        agent: AgentId,
+        /// The digest that was named.
+        asked: Digest,
+        /// The digest that waits.
+        waits: Digest,
+    },
+    /// What was named is no earlier version.
+    #[error("{to} is no earlier version of agent `{agent}` that is kept{}", serves(.serving))]
+    NotKept {
+        /// The agent.
+        agent: AgentId,
+        /// The digest that was named.
+        to: Digest,
+        /// The digest that serves.
+        serving: Option<Digest>,
+    },
+    /// There is no earlier version.
+    #[error("no earlier version of agent `{0}` is kept: there is nothing to go back to")]
+    NoEarlierVersion(AgentId),
+    /// It is registered in agents.toml.
+    #[error("agent `{0}` is of agents.toml: change it there")]
+    OfTheFile(AgentId),
+    /// The version that was meant cannot serve.
+    #[error("{0}")]
+    Failed(LoadFailure),
+    /// Something else changed the agent at the same time.
+    #[error("agent `{0}` was changed by somebody else at the same time; look at it, and try again")]
+    Overtaken(AgentId),
+}
+
+fn serves(serving: &Option<Digest>) -> String {
+    serving.map(|digest| format!("; {digest} serves now")).unwrap_or_default()
+}
+
+/// A version that failed its trial.
+pub(super) struct FailedTrial {
+    agent: AgentId,
+    digest: Digest,
+    reason: String,
+}
+
+impl Registry {
+    /// Lets in the version of this digest, which waits or was taken back, with the settings that wait
+    /// with it: `read` makes them of the text that was kept of one that was registered.
+    ///
+    /// # Errors
+    /// [`ChangeError`] says why nothing changed.
+    pub async fn approve(
+        &self,
+        id: &AgentId,
+        digest: Digest,
+        read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, String>,
+    ) -> Result<Arc<AgentEntry>, ChangeError> {
+        let began = Instant::now();
+        let entry = self.entry(id)?;
+        let record = &entry.record;
+        let pending = match &record.pending {
+            Some(pending) if pending.digest != digest => {
+                return Err(ChangeError::OtherWaits {
+                    agent: id.clone(),
+                    asked: digest,
+                    waits: pending.digest,
+                });
+            }
+            None if record.blocked(&digest).is_none() => {
+                return Err(match record.blocked.first() {
+                    Some(blocked) => {
+                        ChangeError::OtherWaits { agent: id.clone(), asked: digest, waits: blocked.digest }
+                    }
+                    None => ChangeError::NothingWaits(id.clone()),
+                });
+            }
+            pending => pending.as_ref(),
+        };
+        let settings = pending.and_then(|pending| pending.settings.as_deref());
+        let (config, basis) = match settings {
+            Some(text) if entry.is_registered() => {
+                let config = read(id, text).map_err(ChangeError::Settings)?;
+                (Arc::new(config), Basis::Waiting { settings: text.into() })
+            }
+            Some(_) => (entry.told().clone(), Basis::Standing),
+            None => (entry.config.clone(), Basis::Standing),
+        };
+        // What was taken back may be gone from the store: then it comes from its file.
+        let prepared = match self.inner.loader.stored(&digest).await {
+            Ok(prepared) => prepared,
+            Err(_) => match self.inner.loader.file(&entry.told().component).await {
+                Ok(prepared) if prepared.digest() == digest => prepared,
+                Ok(_) => return Err(ChangeError::NothingWaits(id.clone())),
+                Err(failure) => return Err(ChangeError::Failed(failure)),
+            },
+        };
+        let wants = pending.map(|pending| pending.wants.clone()).unwrap_or_default();
+        let wants: BTreeSet<String> = wants.into_iter().collect();
+        let approved = record.approved.union(&wants).cloned().collect();
+        let result = self.inner.loader.agent(&config, &approved, &prepared).await;
+        let attempt = self.attempt(&config, Cause::Approved(wants), Some(digest), result, began);
+        self.settle(id, Attempt { basis, ..attempt }).await
+    }
+
+    /// Brings the earlier version of this digest back, or without one the version that served before
+    /// this one, and keeps this one out.
+    ///
+    /// # Errors
+    /// [`ChangeError`] says why nothing changed.
+    pub async fn rollback(
+        &self,
+        id: &AgentId,
+        to: Option<Digest>,
+        reason: &str,
+    ) -> Result<Arc<AgentEntry>, ChangeError> {
+        let entry = self.entry(id)?;
+        let serving = entry.record.serving_digest();
+        if let Some(to) = to
+            && !entry.record.previous.iter().any(|release| release.digest == to)
+        {
+            return Err(ChangeError::NotKept { agent: id.clone(), to, serving });
+        }
+        let from = serving.ok_or_else(|| ChangeError::NoEarlierVersion(id.clone()))?;
+        self.go_back(&entry, from, to, reason).await
+    }
+
+    async fn go_back(
+        &self,
+        entry: &AgentEntry,
+        from: Digest,
+        to: Option<Digest>,
+        reason: &str,
+    ) -> Result<Arc<AgentEntry>, ChangeError> {
+        let began = Instant::now();
+        let mut last = ChangeError::NoEarlierVersion(entry.id.clone());
+        let wanted = |release: &&Release| to.is_none_or(|to| to == release.digest);
+        for release in entry.record.previous.iter().filter(wanted) {
+            let loader = &self.inner.loader;
+            let version = match loader.stored(&release.digest).await {
+                Ok(prepared) => loader.agent(&entry.config, &entry.record.approved, &prepared).await,
+                Err(failure) => Err(failure),
+            };
+            match version {
+                Ok(version) => {
+                    let cause = Cause::RolledBack { from, reason: reason.to_owned() };
+                    let attempt =
+                        self.attempt(&entry.config, cause, Some(release.digest), Ok(version), began);
+                    return self.settle(&entry.id, attempt).await;
+                }
+                Err(failure) => last = ChangeError::Failed(failure),
+            }
+        }
+        Err(last)
+    }
+
+    /// Commits one attempt of an operator's.
+    async fn settle(&self, id: &AgentId, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
+        match self.commit(vec![attempt], Unity::Each).await.pop() {
+            Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
+                self.learn_ahead();
+                self.entry(id)
+            }
+            Some(Outcome::Failed(failure)) => Err(ChangeError::Failed(failure)),
+            Some(Outcome::Stale) => Err(ChangeError::Overtaken(id.clone())),
+            None => Err(ChangeError::Failed(LoadFailure::Interrupted)),
+        }
+    }
+
+    /// How a call of `version` ended: a version whose first calls fail is taken back.
+    pub fn ended(&self, version: &AgentVersion, ended: &Ended<'_>) {
+        let (agent, digest) = (&version.id, version.digest);
+        match version.trial.ended(ended) {
+            Verdict::Goes => {}
+            // What is not heard now is written down with the next.
+            Verdict::Mark => drop(self.inner.marked.try_send(agent.clone())),
+            Verdict::Failed if !self.inner.reload.load().rollback => {}
+            Verdict::Failed => {
+                let (faults, calls, callers) = version.trial.account();
+                let code = ended.failure.map_or("", Failure::code);
+                let callers = if callers > 1 { format!(" for {callers} callers") } else { String::new() };
+                let reason =
+                    format!("{faults} of its first {calls} calls failed{callers}, the last one with {code}");
+                let failed = FailedTrial { agent: agent.clone(), digest, reason };
+                if self.inner.failing.try_send(failed).is_err() {
+                    version.trial.was_not_heard();
+                    tracing::error!(%agent, "too many versions fail at once: this one is taken back at its next fault");
+                }
+            }
+        }
+    }
+
+    /// Writes down how versions on trial do, so that a start goes on from there. Of all agents, or of
+    /// those named.
+    pub async fn keep_trials(&self, agents: Option<BTreeSet<AgentId>>) {
+        let amendment = move |current: &Snapshot, _: &BTreeMap<AgentId, Record>| {
+            let wanted =
+                |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.id));
+            let changed = current.agents().filter(wanted).filter_map(|entry| {
+                let version = entry.version.as_ref()?;
+                let mut record = (*entry.record).clone();
+                record.trial = version.trial.so_far(version.digest);
+                record.many_callers |= version.trial.callers().are_many();
+                (record != *entry.record)
+                    .then(|| AgentEntry { record: Arc::new(record), ..(**entry).clone() })
+            });
+            Amendment { put: changed.collect(), ..Amendment::default() }
+        };
+        if self.inner.store.is_some()
+            && let Err(failure) = self.amend(amendment).await
+        {
+            tracing::error!(reason = %failure, "how new versions do could not be written down");
+        }
+    }
+}
+
+/// Writes down how versions on trial do, when there is news of it: what gathers within a pause costs
+/// one transaction.
+pub(super) fn keep_trials(registry: &Registry, mut marked: mpsc::Receiver<AgentId>) {
+    let inner = Arc::downgrade(&registry.inner);
+    tokio::spawn(async move {
+        let mut agents = Vec::new();
+        while marked.recv_many(&mut agents, MARKED_TRIALS).await > 0 {
+            let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
+            Registry { inner }.keep_trials(Some(agents.drain(..).collect())).await;
+            tokio::time::sleep(TRIALS_PAUSE).await;
+        }
+    });
+}
+
+/// Takes back each version that fails its trial, as long as the registry is there.
+pub(super) fn take_back_what_fails(registry: &Registry, mut failed: mpsc::Receiver<FailedTrial>) {
+    let inner = Arc::downgrade(&registry.inner);
+    tokio::spawn(async move {
+        while let Some(FailedTrial { agent, digest, reason }) = failed.recv().await {
+            let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
+            Registry { inner }.take_back(&agent, digest, &reason).await;
+        }
+    });
+}
+
+impl Registry {
+    /// Takes `digest` back, if it serves still.
+    async fn take_back(&self, agent: &AgentId, digest: Digest, reason: &str) {
+        loop {
+            let Ok(entry) = self.entry(agent) else { return };
+            if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
+                return;
+            }
+            match self.go_back(&entry, digest, None, reason).await {
+                Ok(_) => return,
+                // Other settings, most likely: they change nothing about the code.
+                Err(ChangeError::Overtaken(_)) => {}
+                Err(error) => {
+                    tracing::error!(%agent, %digest, reason, %error, "a version that fails cannot be taken back");
+                    return;
+                }
+            }
+        }
+    }
+}
