@@ -1,8 +1,141 @@
-//! Guests that mean harm, and what everybody else notices of them: nothing.
+//! Guests that mean harm, two for each thread that runs guests, in a loop and with a key of their own:
+//! what everybody else notices of them is nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Fleet, guests};
+use crate::support::fleet::digest;
+use crate::support::server::Start;
+use crate::support::{Fleet, Reply, Request, Server, guests};
+
+const POLITE: &str = "a-key-for-tests-of-a-polite-caller";
+const HARMFUL: &str = "a-key-for-tests-of-one-who-means-harm";
+
+/// What an attacker's call may take, in milliseconds.
+const TIMEOUT: f64 = 1_000.0;
+/// What it may take besides on a machine that does much else, in milliseconds.
+const GRACE: f64 = 5_000.0;
+/// What the host may hold above what it holds at rest, in bytes.
+const MEMORY: u64 = 200_000_000;
+
+/// Two guest threads; who attacks and who is polite.
+fn settings(agents: &str) -> String {
+    let key = |name: &str, key: &str, scope: &str, role: &str| {
+        let hash = digest(key.as_bytes());
+        format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = {scope}\nrole = \"{role}\"\n")
+    };
+    format!(
+        "engine.guest_threads = 2\n{}{}[agents.polite]\ncomponent = \"<echo>\"\nlimits.timeout = \"5s\"\n{agents}",
+        key("polite", POLITE, "\"*\"", "admin"),
+        key("harmful", HARMFUL, "[\"harmful*\"]", "call"),
+    )
+}
+
+fn start(agents: &str) -> Server {
+    Start::settings(&settings(agents)).key(POLITE).serve()
+}
+
+/// An agent that attacks, with the timeout of all of them.
+fn harmful(id: &str, component: &str) -> String {
+    format!("[agents.{id}]\ncomponent = \"{component}\"\nlimits.timeout = \"1s\"\n")
+}
+
+/// Asks `polite` `calls` times, about 20 times a second, on one connection; each answer is right and the host's
+/// memory stays where it was.
+fn polite_calls(server: &Server, calls: usize, idle: u64) {
+    let mut connection = server.connect();
+    for number in 0..calls {
+        let words = format!("polite call {number}");
+        let body = json!({ "agent": "polite", "query": words });
+        let answer = connection.ask(&server.signed(Request::post("/orchestrator/execute", &body)));
+        assert_eq!(answer.expect(200)["response"], words.as_str());
+        let more = server.resident().saturating_sub(idle);
+        assert!(more < MEMORY, "the host holds {more} bytes more than at rest");
+        // The pace of the calls, not a wait for anything.
+        thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// An attacker's call has an end that is its own affair, in its time.
+fn check_end(reply: &Reply) {
+    let body = reply.json();
+    assert!([200, 422, 502, 503, 504].contains(&reply.status), "{body}");
+    let part = |name: &str| body["receipt"][name].as_f64().unwrap_or_default();
+    let took = part("queue_ms") + part("run_queue_ms") + part("wall_ms");
+    assert!(took < TIMEOUT + GRACE, "{body}");
+}
+
+/// Runs these calls, two for each guest thread, in a loop beside polite ones.
+fn beside(server: &Server, agent: &str, queries: &[&str]) {
+    server.call("polite", "before").expect(200);
+    let idle = server.resident();
+    let done = AtomicBool::new(false);
+    let attack = |number: usize| {
+        let body = json!({ "agent": agent, "query": queries[number % queries.len()] });
+        let request = Request::post("/orchestrator/execute", &body).key(HARMFUL);
+        let mut connection = server.connect();
+        let mut ends = 0;
+        while ends == 0 || !done.load(Ordering::Relaxed) {
+            check_end(&connection.ask(&request));
+            ends += 1;
+        }
+    };
+    let over = |done: &AtomicBool| done.store(true, Ordering::Relaxed);
+    thread::scope(|scope| {
+        let attackers: Vec<_> = (0..4).map(|number| scope.spawn(move || attack(number))).collect();
+        let polite = scope.spawn(|| polite_calls(server, 40, idle)).join();
+        over(&done);
+        let ends = attackers.into_iter().map(thread::ScopedJoinHandle::join);
+        let failed: Vec<_> = ends.chain([polite]).filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "{agent} {queries:?}: {} sides failed", failed.len());
+    });
+    // Who attacked can go on working, too.
+    server.call("polite", "after").expect(200);
+}
+
+#[test]
+fn polling_harms_nobody() {
+    let server = start(&harmful("harmful", "<hostile>"));
+    beside(&server, "harmful", &["poll-copies 900", "poll-timers 450", "poll-copies 1000000"]);
+    beside(&server, "harmful", &["block", "timers"]);
+}
+
+#[test]
+fn passing_strings_between_components_harms_nobody() {
+    let server = start(&harmful("harmful", "<transcode>"));
+    beside(&server, "harmful", &["a", "b", "c", "d"]);
+}
+
+#[test]
+fn resolving_names_harms_nobody() {
+    let server = start(&harmful("harmful", "<hostile>"));
+    beside(&server, "harmful", &["resolve"]);
+}
+
+#[test]
+fn writing_harms_nobody() {
+    let server = start(&harmful("harmful", "<hostile>"));
+    beside(&server, "harmful", &["write", "write-lines 8000000", "log-messages 65536", "write-zeroes 4096"]);
+}
+
+#[test]
+fn names_of_functions_harm_nobody() {
+    let agents = harmful("harmful-cpp", "<trap-cpp-name>") + &harmful("harmful-rust", "<trap-rust-name>");
+    let server = start(&agents);
+    beside(&server, "harmful-cpp", &["trap"]);
+    beside(&server, "harmful-rust", &["trap"]);
+}
+
+#[test]
+fn a_component_may_hold_components_that_pass_texts_to_each_other() {
+    let server = Server::with("[agents.transcode]\ncomponent = \"<transcode>\"\n");
+    for query in ["a2 64", "b2 64", "c2 64", "d2 64", "e2 64", "f2 64"] {
+        assert_eq!(server.call("transcode", query).expect(200)["response"], "(text)", "{query}");
+    }
+}
 
 #[test]
 fn what_is_told_is_said_and_a_describe_that_does_not_answer_is_refused() {
@@ -16,12 +149,4 @@ fn what_is_told_is_said_and_a_describe_that_does_not_answer_is_refused() {
     assert_eq!((&page["name"], &page["triggers"]), (&json!("Anna"), &json!(["what is told"])), "{page}");
     assert_eq!(server.call("a", "hello").expect(200)["response"], "hello");
     server.wait_for_failure("b", &["describe"]);
-}
-
-#[test]
-fn a_component_may_hold_components_that_pass_texts_to_each_other() {
-    let server = Fleet::new("[agents.transcode]\ncomponent = \"<transcode>\"\n").serve();
-    for query in ["a2 64", "b2 64", "c2 64", "d2 64", "e2 64", "f2 64"] {
-        assert_eq!(server.call("transcode", query).expect(200)["response"], "(text)", "{query}");
-    }
 }

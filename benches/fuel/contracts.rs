@@ -64,7 +64,8 @@ impl Contracts {
                 !name.starts_with("stockade:agent/") && grants::decision(&name).is_some()
             })
             .collect();
-        let imports = interfaces.iter().map(|id| format!("import {};\n", resolve.id_of(*id).expect("its name")));
+        let imports =
+            interfaces.iter().map(|id| format!("import {};\n", resolve.id_of(*id).expect("its name")));
         let world = format!(
             "package stockade:probe;\nworld probe {{\n{}export stockade:agent/agent@0.1.0;\n}}\n",
             imports.collect::<String>()
@@ -164,7 +165,9 @@ impl Contracts {
 
     /// The resource of which this is a handle.
     fn resource(&self, kind: &Type) -> Option<TypeId> {
-        let (TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id))) = self.behind(kind)? else { return None };
+        let TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id)) = self.behind(kind)? else {
+            return None;
+        };
         let mut id = *id;
         while let TypeDefKind::Type(Type::Id(inner)) = &self.resolve.types[id].kind {
             id = *inner;

@@ -50,6 +50,9 @@ pub(crate) fn text(name: &str) -> PathBuf {
         "transcode" => framed("transcode")
             .replace(";; IMPORTS", &read("stranger.wat"))
             .replace("(instantiate $agent)", "(instantiate $agent (with \"stranger\" (instance $stranger)))"),
+        "describe-waits" => framed("describe-waits")
+            .replace(";; IMPORTS", &read("waiter.wat"))
+            .replace("(instantiate $agent)", "(instantiate $agent (with \"wait\" (func $wait)))"),
         "trap-cpp-name" => framed("trap-under-a-name").replace("NAME", &cpp_name(12)),
         "trap-rust-name" => framed("trap-under-a-name").replace("NAME", &rust_name(1 << 20)),
         "trap-limit-name" => {
