@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::digest;
+use crate::support::fleet::{digest, plain};
 use crate::support::server::Start;
-use crate::support::{Connection, Reply, Request, Server, poll_until};
+use crate::support::{Connection, Fleet, Reply, Request, Server, poll_until};
 
 const GREEDY: &str = "key-of-the-greedy-0123456789abcdef012";
 const POLITE: &str = "key-of-the-polite-0123456789abcdef012";
@@ -252,4 +252,41 @@ fn clients_behind_a_trusted_proxy_have_shares_of_their_own() {
     poll_until("there is room again", || {
         (server.ask_plainly(of("203.0.113.1", "echo x")).status == 200).then_some(())
     });
+}
+
+#[test]
+fn components_on_their_way_have_room_for_a_key_and_for_all() {
+    let admins = keys().replace("scope", "role = \"admin\"\nscope");
+    let settings = |body_timeout: &str| {
+        format!(
+            "[server]\nbody_timeout = \"{body_timeout}\"\n[engine]\nmax_component_size = \"1 MiB\"\n{admins}\
+             [agents.echo]\ncomponent = \"<echo>\"\n"
+        )
+    };
+    let fleet = Fleet::new(&settings("1h"));
+    let server = fleet.start().key(GREEDY).serve();
+    let begin = || {
+        let request = Request::new("POST", "/api/agents")
+            .key(GREEDY)
+            .header("content-type", "multipart/form-data; boundary=frontier")
+            .header("expect", "100-continue")
+            .header("content-length", (2 * 1024 * 1024).to_string());
+        let mut connection = begin(&server, &request);
+        connection.arrives().expect("it goes on");
+        connection
+    };
+    // The largest there are: half of what all may have.
+    let held = [begin(), begin()];
+    // What they wait for holds for them; whoever comes now waits for less long.
+    fleet.settings(&settings("200ms"));
+    server.log_lines("the time is applied", |line| line["message"] == "settings applied");
+    let register = |key: &str, id: &str| {
+        let request = Request::multipart("POST", "/api/agents", &json!({ "id": id }), &plain(1));
+        server.ask_plainly(request.key(key))
+    };
+    let refused = register(GREEDY, "one").expect_failure(503, "overloaded");
+    assert!(refused["message"].to_string().contains("components are being sent"), "{refused}");
+    register(POLITE, "two").expect(201);
+    drop(held);
+    poll_until("there is room again", || (register(GREEDY, "three").status == 201).then_some(()));
 }

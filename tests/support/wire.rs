@@ -34,6 +34,20 @@ impl Request {
         Self::new("POST", target).header("content-type", "application/json").body(body.to_string())
     }
 
+    /// One that registers an agent: its settings and its component.
+    pub(crate) fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Self {
+        let mut body = Vec::new();
+        for (name, content) in [("settings", settings.to_string().as_bytes()), ("component", component)] {
+            body.extend(
+                format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes(),
+            );
+            body.extend(content);
+            body.extend(b"\r\n");
+        }
+        body.extend(b"--frontier--\r\n");
+        Self::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
+    }
+
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().to_vec()));
         self

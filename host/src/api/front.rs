@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::client::{Peer, client_address};
 use super::error::ApiError;
 use super::seats::NoSeat;
-use super::shares::{Room, SMALL, Turn};
+use super::shares::{Room, SMALL, Turn, Upload};
 use super::{Api, answer, origins, says_success};
 use crate::domain::{AgentId, Principal, RequestId};
 
@@ -56,6 +56,7 @@ struct Noted {
     detail: Option<String>,
     turn: Option<Arc<Turn>>,
     room: Option<Room>,
+    upload: Option<Upload>,
 }
 
 impl Request {
@@ -95,6 +96,24 @@ impl Request {
         };
         let room = turn.room_within(bytes, wait).await.ok_or(ApiError::Overloaded(NO_ROOM))?;
         self.noted.lock().room = Some(room);
+        Ok(())
+    }
+
+    /// Takes room for a component of so many bytes, of which the largest has `largest`; waits for it for as
+    /// long as this.
+    pub(super) async fn reserve_upload(
+        &self,
+        bytes: u64,
+        largest: u64,
+        wait: Duration,
+    ) -> Result<(), ApiError> {
+        let Some(turn) = self.turn() else {
+            return Ok(());
+        };
+        let upload = turn.upload_within(bytes, largest, wait).await;
+        self.noted.lock().upload = Some(upload.ok_or(ApiError::Overloaded(
+            "too many components are being sent: send fewer at once, or try again",
+        ))?);
         Ok(())
     }
 

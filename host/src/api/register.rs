@@ -368,7 +368,14 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 async fn read_parts(api: &Api, request: Request) -> Result<Asked, ApiError> {
     let limit = api.config.load().engine.max_component_size + MAX_SETTINGS;
     let (parts, body) = request.into_parts();
-    let whole = body::read_up_to(api, &parts, body, limit).await?;
+    // Room for all of it is taken before any of it is read, and kept until the component is registered.
+    let hint = hyper::body::Body::size_hint(&body);
+    let largest = hint.upper().unwrap_or(limit);
+    if hint.lower() > limit {
+        return Err(ApiError::BodyTooLarge { limit });
+    }
+    caller.request.reserve_upload(largest.min(limit), limit, api.server.load().body_timeout).await?;
+    let whole = body::read_up_to(api, caller, &parts, body, limit).await?;
     let request = Request::from_parts(parts, axum::body::Body::from(whole));
     let odd = |error: String| ApiError::MalformedJson(format!("the multipart body cannot be read: {error}"));
     let mut parts = Multipart::from_request(request, &()).await.map_err(|error| odd(error.body_text()))?;

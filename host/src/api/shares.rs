@@ -1,5 +1,5 @@
 //! What a key may hold of the host: requests at once, bodies that come slowly, and the bytes of answers
-//! that are not read yet; these for all keys together, too.
+//! that are not read yet and of components that are sent; these for all keys together, too.
 //!
 //! Owns the counts. Whoever holds something holds a guard, and a guard that is dropped makes room.
 //! Limits are read from `[server]` as they stand at that moment. It does not touch bodies or answers: it
@@ -20,20 +20,26 @@ use crate::config::ServerConfig;
 /// Answers up to this size are not counted: sockets hold as much anyway.
 pub(super) const SMALL: u64 = 64 * 1024;
 
+/// Components of the largest size that may be on their way, or in use, at once; of smaller ones more.
+const UPLOADS: u64 = 4;
+
 /// What all keys hold.
 pub(super) struct Shares {
     server: Arc<ArcSwap<ServerConfig>>,
     keys: Mutex<HashMap<Arc<str>, Arc<KeyUse>>>,
     /// Bytes of all answers.
     answers: AtomicU64,
-    /// Somebody gave up room for answers.
+    /// Bytes of all components that are sent.
+    uploads: AtomicU64,
+    /// Somebody gave up room for answers or components.
     room_freed: Notify,
 }
 
 impl Shares {
     pub(super) fn new(server: Arc<ArcSwap<ServerConfig>>) -> Arc<Self> {
-        let (keys, answers, room_freed) = (Mutex::default(), AtomicU64::new(0), Notify::new());
-        Arc::new(Self { server, keys, answers, room_freed })
+        let (keys, room_freed) = (Mutex::default(), Notify::new());
+        let (answers, uploads) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { server, keys, answers, uploads, room_freed })
     }
 
     /// A request of the key `key`, until the guard is dropped. `None`: it has its share.
@@ -65,6 +71,7 @@ struct KeyUse {
     requests: AtomicU32,
     bodies: AtomicU32,
     answers: AtomicU64,
+    uploads: AtomicU64,
 }
 
 /// A request of a key, from its head to the last byte of an answer that is not small.
@@ -114,6 +121,28 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// Room for a component of so many bytes, before any of them is read; `None` where there is none after
+    /// waiting for as long as this. All keys together have room for [`UPLOADS`] of the `largest` size, and
+    /// one key for half of them.
+    pub(super) async fn upload_within(
+        self: &Arc<Self>,
+        bytes: u64,
+        largest: u64,
+        wait: Duration,
+    ) -> Option<Upload> {
+        let upload = || {
+            add(&self.usage.uploads, bytes, largest.saturating_mul(UPLOADS / 2))?;
+            if add(&self.shares.uploads, bytes, largest.saturating_mul(UPLOADS)).is_none() {
+                self.usage.uploads.fetch_sub(bytes, Ordering::Relaxed);
+                return None;
+            }
+            Some(Upload { turn: Arc::clone(self), bytes })
+        };
+        tokio::time::timeout(wait, until(&self.shares.room_freed, upload)).await.ok()
+    }
+}
+
 /// Adds, if the sum is within the limit, or nothing was there: what is larger than the limit passes alone.
 fn add(count: &AtomicU64, more: u64, limit: u64) -> Option<()> {
     let sum = |now: u64| {
@@ -138,6 +167,21 @@ pub(super) struct SlowBody(Arc<Turn>);
 impl Drop for SlowBody {
     fn drop(&mut self) {
         self.0.usage.bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Room for a component that is sent, until its request has ended.
+pub(super) struct Upload {
+    turn: Arc<Turn>,
+    bytes: u64,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Turn { shares, usage } = &*self.turn;
+        usage.uploads.fetch_sub(self.bytes, Ordering::Relaxed);
+        shares.uploads.fetch_sub(self.bytes, Ordering::Relaxed);
+        shares.room_freed.notify_waiters();
     }
 }
 
@@ -192,6 +236,27 @@ mod tests {
         drop(room);
         assert!(shares.keys.lock().is_empty());
         assert_eq!(shares.answers.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn components_have_room_for_a_key_and_for_all() {
+        let shares = shares(|_| {});
+        let turn = |key: &str| shares.request(&key.into()).expect("a turn");
+        let (first, second, third) = (turn("a"), turn("b"), turn("c"));
+        let now = Duration::ZERO;
+        let held = [first.upload_within(10, 10, now).await, first.upload_within(10, 10, now).await];
+        assert!(held.iter().all(Option::is_some));
+        assert!(first.upload_within(1, 10, now).await.is_none(), "it has its half");
+        let other = second.upload_within(20, 10, now).await;
+        assert!(other.is_some());
+        let waiting = tokio::spawn(async move { third.upload_within(5, 10, Duration::MAX).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "there is none for anybody");
+        drop(held);
+        assert!(waiting.await.expect("it ends").is_some());
+        drop((other, first, second));
+        assert_eq!(shares.uploads.load(Ordering::Relaxed), 0);
+        assert!(shares.keys.lock().is_empty());
     }
 
     #[tokio::test]
