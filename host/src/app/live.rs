@@ -130,7 +130,7 @@ impl Live {
             host.registry.set_scopes(scopes(&new));
         }
         let to_load = host.registry.settings_changed(change).await.unwrap_or_else(|failure| {
-            tracing::error!(reason = %failure, "the agents' settings were not applied");
+            tracing::error!(reason = %failure, "the agents' settings were not applied, but for what they withdraw; save the file again once this is mended");
             Vec::new()
         });
         host.scheduler.refit(&new.scheduler);

@@ -164,7 +164,8 @@ impl Registry {
     /// that are withdrawn end. Returns what has to be loaded for the rest.
     ///
     /// # Errors
-    /// If it cannot be written down. Nothing has changed then.
+    /// If it cannot be written down. What is withdrawn is withdrawn all the same, as the next start would do
+    /// it; nothing else has changed then.
     pub async fn settings_changed(
         &self,
         change: SettingsChange,
@@ -177,6 +178,7 @@ impl Registry {
         let named: BTreeSet<AgentId> = put.iter().map(|config| config.id.clone()).collect();
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
+        let withdrawn = (put.clone(), removed.clone());
         let amendment = move |current: &Snapshot, retired: &BTreeMap<AgentId, Record>| {
             let place = |config: &Arc<AgentConfig>| match current.agent(config.id.as_str()) {
                 // It was removed or named meanwhile: these settings are not its own any more.
@@ -203,10 +205,43 @@ impl Registry {
             let removed = removed.into_iter().filter(of_the_file).collect();
             Amendment { put: entries.iter().filter_map(place).collect(), removed }
         };
-        for id in self.amend(amendment).await? {
-            tracing::info!(agent = %id, "agent removed");
+        match self.amend(amendment).await {
+            Ok(removed) => {
+                for id in removed {
+                    tracing::info!(agent = %id, "agent removed");
+                }
+                Ok(put)
+            }
+            Err(failure) => {
+                let (put, removed) = withdrawn;
+                self.withdraw(put, removed).await;
+                Err(failure)
+            }
         }
-        Ok(put)
+    }
+
+    /// Takes away what these settings withdraw, without writing anything down: a right that ends waits for no
+    /// disk.
+    async fn withdraw(&self, put: Vec<Arc<AgentConfig>>, removed: Vec<AgentId>) {
+        let mut turn = self.inner.changing.clone().lock_owned().await;
+        let inner = self.inner.clone();
+        let withdraw = move || {
+            let current = inner.current.load_full();
+            let of_the_file =
+                |id: &AgentId| current.agent(id.as_str()).filter(|entry| !entry.is_registered());
+            let gone: Vec<_> = removed.iter().filter_map(of_the_file).collect();
+            let fewer = put.iter().filter_map(|config| {
+                let entry = current.agent(config.id.as_str())?;
+                (**entry).clone().withdrawn(config)
+            });
+            let ids = gone.iter().map(|entry| entry.id.clone());
+            let next = current.with(fewer.collect::<Vec<_>>(), ids);
+            turn.extend(gone.iter().map(|entry| (entry.id.clone(), entry.record.removed())));
+            inner.publish(inner.ready(next));
+        };
+        if let Err(error) = tokio::task::spawn_blocking(withdraw).await {
+            tracing::error!(%error, "rights that end could not be withdrawn");
+        }
     }
 
     /// Other settings of reloading, from the next load on.

@@ -133,6 +133,18 @@ impl AgentEntry {
         self
     }
 
+    /// The same agent without the rights that these settings withdraw, where that could not be written down:
+    /// its record stays what is on disk, and so does its generation. `None` if they withdraw none.
+    pub(super) fn withdrawn(mut self, config: &AgentConfig) -> Option<Self> {
+        let approved = &self.record.approved;
+        let fewer = with_fewer_rights(&self.config, config, approved)?;
+        let grants = granted(&fewer, approved);
+        let settings = fewer.fingerprint(&grants);
+        self.version = self.version.map(|version| Arc::new((*version).clone().under(settings, grants)));
+        self.config = Arc::new(fewer);
+        Some(self)
+    }
+
     /// Whether it was registered while the host ran, and is not of agents.toml.
     pub fn is_registered(&self) -> bool {
         self.record.registered.is_some()
