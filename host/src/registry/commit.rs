@@ -305,8 +305,9 @@ impl Draft<'_> {
             {
                 (entry.clone(), Some(settings))
             }
+            // The file may name it by now, or its settings mean something else.
             (Some(entry), Basis::Registered { settings, over: Some(over) })
-                if Arc::ptr_eq(&entry.config, &over) =>
+                if entry.is_registered() && Arc::ptr_eq(entry.told(), &over) =>
             {
                 (entry.clone(), Some(settings))
             }

@@ -134,7 +134,7 @@ impl Registry {
                 return Err(RegisterError::NotAllowed(id, decision));
             }
         }
-        let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.config.clone()) };
+        let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.told().clone()) };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Registered, basis, began, digest, result };
         self.registered(&id, self.commit(vec![attempt], Unity::Each).await.pop())
