@@ -381,3 +381,63 @@ fn a_trial_goes_on_after_a_restart() {
     let page = server.wait_for_digest("a", &first);
     assert_eq!(page["blocked"][0]["digest"], second, "{page}");
 }
+
+#[test]
+fn an_approval_with_a_stamp_lets_in_no_other_settings_than_were_seen() {
+    let fleet = Fleet::new("");
+    let server = fleet.serve();
+    let put = |settings: Value, component: &[u8]| {
+        server.ask(Request::multipart("PUT", "/api/agents/a", &settings, component))
+    };
+    put(json!({}), &plain(1)).expect(201);
+    let seen = put(json!({ "description": "modest" }), &wanting(2)).expect(202)["pending"].clone();
+    // The same code comes again, and asks for more.
+    let more = json!({ "description": "more", "limits": { "fuel": 777_000_000 } });
+    let now = put(more, &wanting(2)).expect(202)["pending"].clone();
+    assert_eq!(seen["digest"], now["digest"]);
+    let approve = |pending: &Value| {
+        let body = json!({ "digest": pending["digest"], "stamp": pending["stamp"] });
+        server.post("/api/agents/a/approve", &body)
+    };
+    let refused = approve(&seen).expect_failure(409, "conflict");
+    assert!(refused["message"].to_string().contains("other settings"), "{refused}");
+    assert_eq!(server.agent("a")["digest"], digest(&plain(1)));
+    // The command line names what it has shown.
+    fleet.command(&server, &["approve", "a"]).expect(0);
+    let page = server.agent("a");
+    assert_eq!((&page["description"], &page["pending"]), (&json!("more"), &Value::Null));
+    approve(&now).expect_failure(409, "conflict");
+}
+
+#[test]
+fn what_is_put_while_agents_toml_names_the_agent_takes_nothing_from_the_file() {
+    let settings = |more: &str| format!("[engine]\nguest_threads = 1\n{more}");
+    let fleet = Fleet::new(&settings(""));
+    let server = fleet.serve();
+    let put = Request::multipart("PUT", "/api/agents/a", &json!({ "name": "First" }), &plain(1));
+    server.ask(put).expect(201);
+    // Others describe themselves at the same time on the one thread there is: it takes a while.
+    let slow = |id: &str, number: u8| {
+        let code = variant(&guests::text("describe-slow"), number);
+        let request =
+            Request::multipart("PUT", &format!("/api/agents/{id}"), &json!({ "name": "Put" }), &code);
+        let mut connection = server.connect();
+        connection.send(&server.signed(request).bytes()).expect("sent");
+        connection
+    };
+    let mut beside: Vec<Connection> = (1..=5).map(|number| slow(&format!("s{number}"), number)).collect();
+    let mut late = slow("a", 6);
+    // Its file is not there yet: what it served before serves on.
+    fleet.settings(&settings("[agents.a]\ncomponent = \"plugins/a.wasm\"\nname = \"Named\"\n"));
+    let named = |page: &Value| page["registered"] == false;
+    server.wait_for_page("a", "the file names it", named);
+    late.answer(false).expect("an answer").expect_failure(409, "conflict");
+    for connection in &mut beside {
+        connection.answer(false).expect("an answer").expect(201);
+    }
+    let page = server.agent("a");
+    assert_eq!((&page["name"], &page["registered"]), (&json!("First"), &json!(false)), "{page}");
+    let of_the_file = fleet.plugin("a", &plain(9));
+    let page = server.wait_for_digest("a", &of_the_file);
+    assert_eq!((&page["name"], &page["registered"]), (&json!("Named"), &json!(false)), "{page}");
+}

@@ -46,3 +46,4 @@ mod shutdown;
 mod testing;
 mod traps;
 mod versions;
+mod withdrawn;

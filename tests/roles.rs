@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, failing, of_category, plain};
+use crate::support::fleet::{digest, failing, of_category, plain, wanting};
 use crate::support::{Fleet, Reply, Request, Server, root};
 
 const CALLER: &str = "key-of-a-caller-0123456789abcdef0123";
@@ -173,14 +173,7 @@ fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
 }
 
 fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
-    let mut body = Vec::new();
-    for (name, content) in [("settings", settings.to_string().as_bytes()), ("component", component)] {
-        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
-        body.extend(content);
-        body.extend(b"\r\n");
-    }
-    body.extend(b"--frontier--\r\n");
-    Request::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
+    Request::multipart(method, target, settings, component)
 }
 
 fn register(server: &Server, key: &str, id: &str, settings: Value, component: &[u8]) -> Reply {
@@ -363,4 +356,65 @@ fn a_version_that_failed_says_why_to_whoever_may_change_it() {
     server.ask(with_json("POST", "/api/agents/team-1/rollback", &json!({}))).expect(200);
     assert_eq!(server.agent("team-1")["digest"], first);
     assert!(server.agent("team-1")["blocked"][0]["reason"].to_string().contains("key `admin`"));
+}
+
+#[test]
+fn nobody_grants_what_its_own_key_does_not_lend() {
+    const NARROW: &str = "key-of-a-narrow-admin-0123456789abcd";
+    let narrow = key("narrow", NARROW, "admin", "[\"team-*\"]") + "capabilities = []\n";
+    let fleet = Fleet::new(&format!("{}{narrow}", keys()));
+    let server = fleet.start().key(OPERATOR).serve();
+    let granted = || json!({ "grants": { "system": true } });
+    let refused = |reply: Reply| {
+        let said = reply.expect_failure(403, "forbidden");
+        assert!(said["message"].to_string().contains("does not lend"), "{said}");
+    };
+    let put = |who: &str, id: &str, settings: Value, component: &[u8]| {
+        server.ask_plainly(multipart("PUT", &format!("/api/agents/{id}"), &settings, component).key(who))
+    };
+    // Not by its settings, be it used at once or later; not by making more of one that has it.
+    refused(register(&server, NARROW, "team-1", granted(), &wanting(1)));
+    refused(register(&server, NARROW, "team-1", granted(), &plain(1)));
+    register(&server, ADMIN, "team-1", granted(), &wanting(1)).expect(201);
+    let made = |who: &str| {
+        let body = json!({ "template": "team-1", "count": 1, "prefix": "team-made-" });
+        server.ask_plainly(Request::post("/api/agents/generate", &body).key(who))
+    };
+    refused(made(NARROW));
+    made(ADMIN).expect(201);
+    // What the agent has already is no grant of its own, as long as the code is the same.
+    let renamed = json!({ "name": "Renamed", "grants": { "system": true } });
+    put(NARROW, "team-1", renamed, &wanting(1)).expect(200);
+    refused(put(NARROW, "team-1", granted(), &wanting(2)));
+    // Nor by its word on what waits.
+    register(&server, NARROW, "team-2", json!({}), &plain(2)).expect(201);
+    put(NARROW, "team-2", json!({}), &wanting(3)).expect(202);
+    let approve = |who: &str| {
+        let body = json!({ "digest": digest(&wanting(3)) });
+        server.ask_plainly(with_json("POST", "/api/agents/team-2/approve", &body).key(who))
+    };
+    refused(approve(NARROW));
+    assert_eq!(server.agent("team-2")["digest"], digest(&plain(2)));
+    approve(ADMIN).expect(200);
+    // What was approved was approved for code of others.
+    refused(put(NARROW, "team-2", json!({}), &wanting(4)));
+    assert_eq!(server.agent("team-2")["digest"], digest(&wanting(3)));
+}
+
+#[test]
+fn a_rollback_moves_into_no_category_that_others_trust() {
+    let fleet = Fleet::new(&keys());
+    let server = fleet.start().key(WIDE).serve();
+    let in_finance = of_category("finance", 1);
+    register(&server, WIDE, "team-1", json!({}), &in_finance).expect(201);
+    let out = of_category("games", 2);
+    server.ask(multipart("PUT", "/api/agents/team-1", &json!({}), &out)).expect(202);
+    server.post("/api/agents/team-1/approve", &json!({ "digest": digest(&out) })).expect(200);
+    assert_eq!(server.agent("team-1")["category"], "games");
+    let back =
+        |who: &str| server.ask_plainly(with_json("POST", "/api/agents/team-1/rollback", &json!({})).key(who));
+    back(ADMIN).expect_failure(403, "forbidden");
+    let page = server.agent("team-1");
+    assert_eq!((&page["category"], &page["digest"]), (&json!("games"), &json!(digest(&out))));
+    assert_eq!(back(WIDE).expect(200)["category"], "finance");
 }

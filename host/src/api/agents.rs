@@ -124,6 +124,8 @@ struct PendingShown {
     /// Since when it waits.
     #[serde(serialize_with = "answer::time")]
     since: SystemTime,
+    /// Names all of this, the settings included: an approval that brings it means nothing else.
+    stamp: Digest,
     /// What lets it in.
     remedy: String,
 }
@@ -146,7 +148,7 @@ impl PendingShown {
         }
         let remedy = format!("`stockade approve {id}`, or in agents.toml {}", places.join(" and "));
         let (settings, wants) = (settings.is_some(), pending.wants_in_words());
-        Some(Self { digest: *digest, wants, settings, since: *since, remedy })
+        Some(Self { digest: *digest, wants, settings, since: *since, stamp: pending.stamp(), remedy })
     }
 }
 

@@ -63,10 +63,10 @@ struct BatchItem {
 /// `POST /orchestrator/batch`
 pub(super) async fn batch(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let items: Vec<&RawValue> = {
         let server = api.server.load();
         let items: Vec<&RawValue> = body::parse_list(&server, &body)?;

@@ -17,6 +17,7 @@ use hyper::body::Body as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, front};
 use crate::config::ServerConfig;
@@ -27,8 +28,9 @@ const MESSAGE_SHOWN: usize = 300;
 /// After this a body that is not there counts among its key's slow ones.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
-/// Reads the whole body; empty if there is none.
-pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
+/// Reads the whole body; empty if there is none. The caller goes on with what its key may do afterwards:
+/// whoever sends slowly keeps no right by that.
+pub(super) async fn read(api: &Api, caller: &mut Caller, request: Request) -> Result<Bytes, ApiError> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -37,11 +39,24 @@ pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError>
         return Err(ApiError::UnsupportedMediaType("JSON: send it with `Content-Type: application/json`"));
     }
     let limit = api.server.load().max_body;
-    read_up_to(api, &parts, body, limit).await
+    read_up_to(api, caller, &parts, body, limit).await
 }
 
-/// Reads a whole body of at most `limit` bytes, in the time that bodies have. `parts` are its request's.
-pub(super) async fn read_up_to(api: &Api, parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+/// Reads a whole body of at most `limit` bytes, in the time that bodies have, as [`read`] does. `parts` are
+/// its request's.
+pub(super) async fn read_up_to(
+    api: &Api,
+    caller: &mut Caller,
+    parts: &Parts,
+    body: Body,
+    limit: u64,
+) -> Result<Bytes, ApiError> {
+    let body = read_in_time(api, parts, body, limit).await?;
+    caller.go_on(api)?;
+    Ok(body)
+}
+
+async fn read_in_time(api: &Api, parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
     let time = api.server.load().body_timeout;
     // What the head announces is refused before any of it is read.
     if body.size_hint().lower() > limit {

@@ -24,6 +24,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Goes on with what the caller's key may do now: time has passed since it was let in.
+    pub(super) fn go_on(&mut self, api: &Api) -> Result<(), ApiError> {
+        self.principal =
+            current(api, &self.principal).ok_or_else(|| ApiError::call(Failure::KeyWithdrawn, None))?;
+        Ok(())
+    }
+
     /// Lets only those pass who have the host itself.
     pub(super) fn operates(&self) -> Result<(), ApiError> {
         refusal(rights::of_host(&self.principal), None).map_or(Ok(()), Err)
@@ -71,6 +78,11 @@ impl Caller {
     }
 }
 
+/// Who was let in as `principal`, with what its key may do now; `None` where that holds no longer.
+pub(super) fn current(api: &Api, principal: &Principal) -> Option<Arc<Principal>> {
+    api.authenticator.load().current(principal)
+}
+
 /// A decision as its answer; `None` where it may be done.
 pub(super) fn refusal(decision: Decision, id: Option<&AgentId>) -> Option<ApiError> {
     let name = || id.map(AgentId::to_string).unwrap_or_default();
@@ -81,6 +93,10 @@ pub(super) fn refusal(decision: Decision, id: Option<&AgentId>) -> Option<ApiErr
         Decision::Claimed => Some(ApiError::Forbidden(
             "another key's scope names the agent's category: this needs a key whose scope names it, too",
         )),
+        Decision::NotLent => Some(ApiError::Forbidden(
+            "the agent would have a capability that this key does not lend: this needs a key whose `capabilities` name it",
+        )),
+        Decision::Withdrawn => Some(ApiError::call(Failure::KeyWithdrawn, None)),
         Decision::Forbidden(Role::Operator) => {
             Some(ApiError::Forbidden("this needs a key of the role `operator`"))
         }

@@ -44,10 +44,10 @@ struct AgentExecuteRequest {
 /// `POST /orchestrator/execute`
 pub(super) async fn execute(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let asked: ExecuteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let query = call::text("query", &asked.query)?;
     let call = Call {
@@ -66,12 +66,12 @@ pub(super) async fn execute(
 /// `POST /api/agents/{id}/execute`
 pub(super) async fn execute_agent(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let agent = call::agent_in_path(id)?;
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let asked = if body.is_empty() {
         AgentExecuteRequest::default()
     } else {

@@ -15,15 +15,15 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::caller::{Caller, refusal};
+use super::caller::{Caller, current, refusal};
 use super::error::ApiError;
 use super::{Api, agents, answer, body, call};
 use crate::config::{AgentConfig, Problems, agent_from_json};
 use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{AgentId, Digest, Failure, Principal};
 use crate::registry::{
-    AgentEntry, ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, RegisterError,
-    Registration, Snapshot,
+    AgentEntry, ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing,
+    RegisterError, Registration, Snapshot,
 };
 
 /// What settings may have in a multipart body, in bytes, beside the component.
@@ -40,11 +40,11 @@ struct Asked {
 /// `POST /api/agents`
 pub(super) async fn register(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
     caller.changes_agents()?;
-    let mut asked = read(&api, request).await?;
+    let mut asked = read(&api, &mut caller, request).await?;
     let id = match asked.settings.remove("id") {
         Some(Value::String(id)) => {
             AgentId::parse(&id).map_err(|error| ApiError::field("id", format!("is wrong: {error}")))?
@@ -60,7 +60,7 @@ pub(super) async fn register(
 /// `PUT /api/agents/{id}`
 pub(super) async fn replace(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -68,7 +68,7 @@ pub(super) async fn replace(
     let id = call::agent_in_path(id)?;
     caller.request.note_agent(&id);
     caller.takes_place(&api.registry.snapshot(), &id)?;
-    let mut asked = read(&api, request).await?;
+    let mut asked = read(&api, &mut caller, request).await?;
     if asked.settings.remove("id").is_some_and(|said| said != id.as_str()) {
         return Err(ApiError::field("id", format!("must be `{id}`, as in the path, or absent")));
     }
@@ -93,6 +93,8 @@ pub(super) async fn remove(
 struct ApproveBody {
     /// The digest that was seen on the agent's page.
     digest: Option<String>,
+    /// The `stamp` that stood beside it: nothing else is let in, no other settings either.
+    stamp: Option<String>,
 }
 
 /// Which version comes back.
@@ -105,41 +107,44 @@ struct RollBackBody {
 /// `POST /api/agents/{id}/approve`
 pub(super) async fn approve(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let standing = changeable(&api, &caller, id)?;
-    let id = standing.id.clone();
-    let asked: Option<ApproveBody> = read_any(&api, request).await?;
-    let digest = digest_in("digest", asked.and_then(|asked| asked.digest))?.ok_or_else(|| {
+    let id = changeable(&api, &caller, id)?.id.clone();
+    let asked: Option<ApproveBody> = read_any(&api, &mut caller, request).await?;
+    let (digest, stamp) = asked.map(|asked| (asked.digest, asked.stamp)).unwrap_or_default();
+    let digest = digest_in("digest", digest)?.ok_or_else(|| {
         let needed = "is required: the digest of what you have seen, as the agent's page shows it under `pending` or `blocked`";
         ApiError::field("digest", needed)
     })?;
-    if let Some(category) = standing.record.pending.as_ref().and_then(|pending| pending.category.as_deref()) {
-        places(&api, &caller, &id, category)?;
-    }
+    let stamp = digest_in("stamp", stamp)?;
+    // It may have moved while the body was read.
+    caller.agent(Action::Change, &api.registry.snapshot(), &id)?;
     let config = api.config.load_full();
     let read = |id: &AgentId, text: &str| {
         let settings = serde_json::from_str(text).unwrap_or_default();
         agent_from_json(&config, id, &settings).map_err(|problems| said(id, &problems))
     };
-    let entry = api.registry.approve(&id, digest, read).await.map_err(|error| changed(&id, error))?;
+    let approved = api.registry.approve(&id, digest, stamp, read, may_place(&api, &caller));
+    let entry = approved.await.map_err(|error| changed(&id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
 /// `POST /api/agents/{id}/rollback`
 pub(super) async fn roll_back(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let id = changeable(&api, &caller, id)?.id.clone();
-    let asked: Option<RollBackBody> = read_any(&api, request).await?;
+    let asked: Option<RollBackBody> = read_any(&api, &mut caller, request).await?;
     let to = digest_in("to", asked.and_then(|asked| asked.to))?;
+    caller.agent(Action::Change, &api.registry.snapshot(), &id)?;
     let reason = format!("an operator took it back (key `{}`)", caller.principal.key_id);
-    let entry = api.registry.rollback(&id, to, &reason).await.map_err(|error| changed(&id, error))?;
+    let back = api.registry.rollback(&id, to, &reason, may_place(&api, &caller));
+    let entry = back.await.map_err(|error| changed(&id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
@@ -155,29 +160,29 @@ fn changeable(
     caller.agent(Action::Change, &api.registry.snapshot(), &id).cloned()
 }
 
-/// Lets pass whoever may put `id` into this category.
-fn places(api: &Api, caller: &Caller, id: &AgentId, category: &str) -> Result<(), ApiError> {
-    let decision = rights::of_place(&caller.principal, id, category, claimed(api, category));
-    refusal(decision, Some(id)).map_or(Ok(()), Err)
-}
-
 /// Whether a key's scope names this category.
 fn claimed(api: &Api, category: &str) -> bool {
     api.config.load().auth.keys.iter().any(|key| key.scope.names_category(category))
 }
 
-/// What decides, once an agent has described itself, whether it may go where it would be.
+/// What decides, once an agent has described itself, whether the caller may do with it what it asked for: with
+/// what its key may do by then.
 fn may_place(api: &Api, caller: &Caller) -> MayPlace {
     let (api, principal) = (api.clone(), Arc::clone(&caller.principal));
-    Box::new(move |id: &AgentId, over: Option<&str>, category: &str| {
-        let from = over.map(|over| rights::of_agent(&principal, Action::Change, id, Some(over)));
-        match from {
-            None | Some(Decision::Allowed) => {
-                // What is in a category already is not moved there.
-                let claimed = over != Some(category) && claimed(&api, category);
-                rights::of_place(&principal, id, category, claimed)
+    Box::new(move |placing: &Placing<'_>| {
+        let Placing { id, over, category, ref granted } = *placing;
+        let Some(principal) = current(&api, &principal) else { return Decision::Withdrawn };
+        if let Some(over) = over {
+            let from = rights::of_agent(&principal, Action::Change, id, Some(over));
+            if from != Decision::Allowed {
+                return from;
             }
-            Some(decision) => decision,
+        }
+        // What is in a category already is not moved there.
+        let claimed = over != Some(category) && claimed(&api, category);
+        match rights::of_place(&principal, id, category, claimed) {
+            Decision::Allowed => rights::of_grants(&principal, granted.iter().copied()),
+            decision => decision,
         }
     })
 }
@@ -185,9 +190,10 @@ fn may_place(api: &Api, caller: &Caller) -> MayPlace {
 /// Reads a body that may be absent.
 async fn read_any<T: serde::de::DeserializeOwned>(
     api: &Api,
+    caller: &mut Caller,
     request: Request,
 ) -> Result<Option<T>, ApiError> {
-    let body = body::read(api, request).await?;
+    let body = body::read(api, caller, request).await?;
     if body.is_empty() {
         return Ok(None);
     }
@@ -236,11 +242,11 @@ struct Generated<'a> {
 /// `POST /api/agents/generate`
 pub(super) async fn generate(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
     caller.changes_agents()?;
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let asked: GenerateBody = body::parse_object(&api.server.load(), &body)?;
     if !(1..=MAX_GENERATED).contains(&asked.count) {
         return Err(ApiError::field(
@@ -346,16 +352,16 @@ fn runs(snapshot: &Snapshot, caller: &Caller, digest: &Digest) -> bool {
 const COMPONENT: &str = "is required: send the component's bytes as the part `component` of a multipart/form-data body, or name the digest of one that is here, or an agent whose component to share";
 
 /// Reads either kind of body.
-async fn read(api: &Api, request: Request) -> Result<Asked, ApiError> {
+async fn read(api: &Api, caller: &mut Caller, request: Request) -> Result<Asked, ApiError> {
     if is_multipart(request.headers()) {
-        return read_parts(api, request).await;
+        return read_parts(api, caller, request).await;
     }
     if !body::is_json(request.headers()) {
         return Err(ApiError::UnsupportedMediaType(
             "JSON settings (`Content-Type: application/json`), or `multipart/form-data` with the parts `component` and `settings`",
         ));
     }
-    let text = body::read(api, request).await?;
+    let text = body::read(api, caller, request).await?;
     let settings = body::parse_object(&api.server.load(), &text)?;
     Ok(Asked { settings, component: None })
 }
@@ -365,7 +371,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
     kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data")
 }
 
-async fn read_parts(api: &Api, request: Request) -> Result<Asked, ApiError> {
+async fn read_parts(api: &Api, caller: &mut Caller, request: Request) -> Result<Asked, ApiError> {
     let limit = api.config.load().engine.max_component_size + MAX_SETTINGS;
     let (parts, body) = request.into_parts();
     // Room for all of it is taken before any of it is read, and kept until the component is registered.
@@ -421,9 +427,6 @@ fn said(id: &AgentId, problems: &Problems) -> String {
 fn refused(id: &AgentId, error: RegisterError) -> ApiError {
     let message = error.to_string();
     match error {
-        RegisterError::NotAllowed(other, decision) => {
-            refusal(decision, Some(&other)).unwrap_or(ApiError::Internal { internal: message })
-        }
         RegisterError::Exists(other) => ApiError::Conflict { message, agent: other.as_str().into() },
         RegisterError::Invalid(_) | RegisterError::NoSuchAgent(_) => {
             ApiError::InvalidRequest { field: None, message }
@@ -446,9 +449,13 @@ fn changed(id: &AgentId, error: ChangeError) -> ApiError {
         ChangeError::Unknown(other) => {
             ApiError::call(Failure::AgentNotFound(other.to_string()), Some(&other))
         }
+        ChangeError::NotAllowed(other, decision) => {
+            refusal(decision, Some(&other)).unwrap_or(ApiError::Internal { internal: message })
+        }
         ChangeError::NothingWaits(_)
         | ChangeError::NoEarlierVersion(_)
         | ChangeError::OtherWaits { .. }
+        | ChangeError::OtherStamp { .. }
         | ChangeError::NotKept { .. }
         | ChangeError::Settings(_)
         | ChangeError::OfTheFile(_)

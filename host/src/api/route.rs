@@ -71,10 +71,10 @@ impl<'a> From<&'a Candidate> for RankedAgent<'a> {
 /// `POST /orchestrator/route`
 pub(super) async fn route(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let asked: RouteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let task = call::text("task", &asked.task)?;
     let explain = if asked.explain.unwrap_or(false) { Explain::Yes } else { Explain::No };

@@ -30,10 +30,10 @@ struct SmartExecuteRequest<'a> {
 /// `POST /orchestrator/smart-execute`
 pub(super) async fn smart_execute(
     State(api): State<Api>,
-    caller: Caller,
+    mut caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body::read(&api, request).await?;
+    let body = body::read(&api, &mut caller, request).await?;
     let asked: SmartExecuteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let task = call::text("task", &asked.task)?;
     let id = caller.request.id.clone();

@@ -52,7 +52,13 @@ pub(super) fn approve(global: &Global, args: &ApproveArgs) -> anyhow::Result<Exi
             None => known.first().cloned(),
         };
         let told = digest.as_deref().map(|digest| wanted(page, digest));
-        ("approve", digest.map(|digest| json!({ "digest": digest })).unwrap_or(json!({})), told)
+        let waits = &page["pending"];
+        let body = digest.map(|digest| match waits["stamp"].as_str() {
+            // What was shown, and no other settings or wishes that came meanwhile.
+            Some(stamp) if waits["digest"] == digest => json!({ "digest": digest, "stamp": stamp }),
+            _ => json!({ "digest": digest }),
+        });
+        ("approve", body.unwrap_or(json!({})), told)
     })
 }
 

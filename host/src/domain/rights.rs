@@ -40,6 +40,10 @@ pub enum Decision {
     Hidden,
     /// The agent's place is in its scope, but others trust the category: the scope has to name that, too.
     Claimed,
+    /// The agent would have a capability that the caller's key does not lend.
+    NotLent,
+    /// The caller's key holds no longer.
+    Withdrawn,
     /// The caller's role is not enough, whatever the agent: this one is needed.
     Forbidden(Role),
 }
@@ -75,6 +79,16 @@ pub fn of_place(caller: &Principal, id: &AgentId, category: &str, claimed: bool)
     }
 }
 
+/// Decides whether the caller may have an agent granted these capabilities: nobody gives what its own key does
+/// not lend. The agent would use them for every caller whose key lends more.
+pub fn of_grants<'a>(caller: &Principal, capabilities: impl IntoIterator<Item = &'a str>) -> Decision {
+    if let Err(role) = role(caller, Role::Admin) {
+        return Decision::Forbidden(role);
+    }
+    let lent = capabilities.into_iter().all(|capability| caller.capability_scope.allows(capability));
+    if lent { Decision::Allowed } else { Decision::NotLent }
+}
+
 /// Decides whether an agent that does not exist yet may come to be at `id` in some category.
 pub fn of_new_place(caller: &Principal, id: &AgentId) -> Decision {
     if let Err(role) = role(caller, Role::Admin) {
@@ -101,7 +115,7 @@ fn role(caller: &Principal, needs: Role) -> Result<(), Role> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::AgentScope;
+    use crate::domain::{AgentScope, CapabilityScope};
 
     const ROLES: [Role; 3] = [Role::Call, Role::Admin, Role::Operator];
 
@@ -150,6 +164,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn nobody_grants_what_its_own_key_does_not_lend() {
+        let grants = |role: Role, lends: CapabilityScope, capabilities: &[&str]| {
+            let caller = Principal { capability_scope: lends, ..caller(role, &["*"]) };
+            of_grants(&caller, capabilities.iter().copied())
+        };
+        let only = |name: &str| CapabilityScope::Only([name.to_owned()].into());
+        for role in [Role::Admin, Role::Operator] {
+            assert_eq!(grants(role, CapabilityScope::All, &["system", "x"]), Decision::Allowed);
+            assert_eq!(grants(role, only("system"), &["system"]), Decision::Allowed);
+            assert_eq!(grants(role, only("system"), &["system", "x"]), Decision::NotLent);
+            assert_eq!(grants(role, CapabilityScope::Only([].into()), &[]), Decision::Allowed);
+        }
+        let caller_role = grants(Role::Call, CapabilityScope::All, &[]);
+        assert_eq!(caller_role, Decision::Forbidden(Role::Admin));
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub use counts::ReloadCounts;
 pub use load::LoadFailure;
 pub use outcome::Outcome;
 pub use record::{Blocked, Pending, Record, Release, TrialSoFar};
-pub use register::{Component, Generate, MAX_GENERATED, MayPlace, Place, RegisterError, Registration};
+pub use register::{
+    Component, Generate, MAX_GENERATED, MayPlace, Place, Placing, RegisterError, Registration,
+};
 pub use reload::SettingsChange;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot};
 pub use store::{Store, StoreError};

@@ -84,6 +84,14 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Names all that waits: the code, what it wants, and the settings with it. Two that differ in any of
+    /// these have different stamps.
+    pub fn stamp(&self) -> Digest {
+        let Self { digest, wants, category, since: _, settings } = self;
+        let all = serde_json::json!([digest.to_string(), wants, category, settings]);
+        Digest::of(all.to_string().as_bytes())
+    }
+
     /// Everything that it wants, in words.
     pub fn wants_in_words(&self) -> Vec<String> {
         let category = self.category.iter().map(|category| match category.as_str() {

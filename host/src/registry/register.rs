@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registry;
+use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
-use super::load::{LoadFailure, Prepared};
+use super::load::{LoadFailure, Prepared, granted};
 use super::outcome::Outcome;
 use super::record::{Cause, Record};
 use super::snapshot::{AgentEntry, Snapshot};
@@ -30,9 +31,6 @@ pub enum RegisterError {
     /// There is one of this id.
     #[error("there is an agent `{0}` already; `PUT` replaces one that was registered at run time")]
     Exists(AgentId),
-    /// It would lie where whoever registers it may not put one.
-    #[error("`{0}` may not be put there")]
-    NotAllowed(AgentId, Decision),
     /// The agent whose component is to be shared is not there.
     #[error("`component` names neither a digest nor an agent: there is no agent `{0}`")]
     NoSuchAgent(AgentId),
@@ -52,9 +50,47 @@ pub enum RegisterError {
     Change(#[from] ChangeError),
 }
 
-/// Decides whether an agent may be put at its id: over one of this category, if there is one, and into this
-/// category. It is asked when the agent has described itself.
-pub type MayPlace = Box<dyn Fn(&AgentId, Option<&str>, &str) -> Decision + Send + Sync>;
+/// What somebody's word would make of an agent.
+pub struct Placing<'a> {
+    /// Its id.
+    pub id: &'a AgentId,
+    /// The category of the one that is there, if there is one.
+    pub over: Option<&'a str>,
+    /// The category that it would be in.
+    pub category: &'a str,
+    /// The gated capabilities that this word grants: to code that had them not.
+    pub granted: Vec<&'a str>,
+}
+
+/// Decides whether somebody may do that. It is asked when the agent has described itself, right before it is
+/// done: rights may have gone since it was asked for.
+pub type MayPlace = Box<dyn Fn(&Placing<'_>) -> Decision + Send + Sync>;
+
+/// Asks whether it may be done.
+pub(super) fn allowed(
+    may_place: &(dyn Fn(&Placing<'_>) -> Decision + Send + Sync),
+    placing: &Placing<'_>,
+) -> Result<(), ChangeError> {
+    match may_place(placing) {
+        Decision::Allowed => Ok(()),
+        decision => Err(ChangeError::NotAllowed(placing.id.clone(), decision)),
+    }
+}
+
+/// What `config` and what its code imports come to in capabilities, without those that the same code has
+/// already in the place of which it comes.
+fn granted_to<'a>(
+    config: &'a AgentConfig,
+    version: &'a AgentVersion,
+    over: Option<&AgentEntry>,
+) -> Vec<&'a str> {
+    let same = over.filter(|entry| entry.record.serving_digest() == Some(version.digest));
+    let had = same.map(|entry| granted(&entry.config, &entry.record.approved)).unwrap_or_default();
+    let said = config.grants.0.iter().map(|(name, granted)| (name.as_str(), *granted));
+    let imported = version.capabilities.iter().map(|(name, granted)| (*name, *granted));
+    let all = said.chain(imported).filter(|(_, granted)| *granted).map(|(name, _)| name);
+    all.filter(|name| had.0.get(*name) != Some(&true)).collect()
+}
 
 /// An agent to be registered.
 pub struct Registration {
@@ -128,11 +164,10 @@ impl Registry {
             Err(failure) => Err(failure),
         };
         if let Ok(version) = &result {
+            let granted = granted_to(&config, version, over.as_deref());
             let standing = over.as_ref().map(|entry| entry.card.category.as_str());
-            let decision = may_place(&id, standing, &version.card.category);
-            if decision != Decision::Allowed {
-                return Err(RegisterError::NotAllowed(id, decision));
-            }
+            let category = &version.card.category;
+            allowed(&may_place, &Placing { id: &id, over: standing, category, granted })?;
         }
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.told().clone()) };
         let digest = Some(prepared.digest());
@@ -181,10 +216,9 @@ impl Registry {
             let config = Arc::new(AgentConfig { id, ..like.clone() });
             let result = self.inner.loader.agent(&config, &BTreeSet::new(), &version.prepared).await;
             if let Ok(made) = &result {
-                let decision = may_place(&config.id, None, &made.card.category);
-                if decision != Decision::Allowed {
-                    return Err(RegisterError::NotAllowed(config.id.clone(), decision));
-                }
+                let granted = granted_to(&config, made, None);
+                let category = &made.card.category;
+                allowed(&may_place, &Placing { id: &config.id, over: None, category, granted })?;
             }
             let basis = Basis::Registered { settings: settings.clone(), over: None };
             let digest = Some(version.digest);

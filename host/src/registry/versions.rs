@@ -14,12 +14,27 @@ use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
-use super::record::{Cause, Record, Release};
+use super::record::{Cause, Pending, Record, Release};
+use super::register::{MayPlace, Placing, allowed};
 use super::snapshot::{AgentEntry, Snapshot};
 use super::trial::{Ended, Verdict};
 use super::{Inner, MARKED_TRIALS, Registry};
 use crate::config::AgentConfig;
+use crate::domain::rights::Decision;
 use crate::domain::{AgentId, Digest, Failure};
+
+/// The category that a version will be in: its settings' word, or that of its record, or the agent's as it is.
+fn category_in<'a>(
+    config: &AgentConfig,
+    version: &'a AgentVersion,
+    recorded: Option<&'a str>,
+    entry: &'a AgentEntry,
+) -> &'a str {
+    match config.overlay.category {
+        Some(_) => &version.card.category,
+        None => recorded.unwrap_or(&entry.card.category),
+    }
+}
 
 /// How long news of trials gathers before it is written down.
 const TRIALS_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +48,19 @@ pub enum ChangeError {
     /// Nothing of it waits, nor was anything taken back.
     #[error("nothing of agent `{0}` waits for approval, and none of its versions was taken back")]
     NothingWaits(AgentId),
+    /// Whoever says so may not.
+    #[error("this may not be done with agent `{0}`")]
+    NotAllowed(AgentId, Decision),
+    /// The code that was meant waits, but not as it was seen.
+    #[error(
+        "{digest} waits of agent `{agent}` still, but with other settings, or for other rights, than those that you have seen. Look at it again, and approve it with the `stamp` that it has now"
+    )]
+    OtherStamp {
+        /// The agent.
+        agent: AgentId,
+        /// The digest that was named.
+        digest: Digest,
+    },
     /// The settings that wait cannot be read any more.
     #[error("the settings that wait are no longer right: {0}")]
     Settings(String),
@@ -85,7 +113,8 @@ pub(super) struct FailedTrial {
 
 impl Registry {
     /// Lets in the version of this digest, which waits or was taken back, with the settings that wait
-    /// with it: `read` makes them of the text that was kept of one that was registered.
+    /// with it: `read` makes them of the text that was kept of one that was registered. With a `stamp`,
+    /// only if all that waits is what it was when that was seen.
     ///
     /// # Errors
     /// [`ChangeError`] says why nothing changed.
@@ -93,7 +122,9 @@ impl Registry {
         &self,
         id: &AgentId,
         digest: Digest,
+        stamp: Option<Digest>,
         read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, String>,
+        may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
         let entry = self.entry(id)?;
@@ -116,6 +147,9 @@ impl Registry {
             }
             pending => pending.as_ref(),
         };
+        if stamp.is_some_and(|stamp| pending.map(Pending::stamp) != Some(stamp)) {
+            return Err(ChangeError::OtherStamp { agent: id.clone(), digest });
+        }
         let settings = pending.and_then(|pending| pending.settings.as_deref());
         let (config, basis) = match settings {
             Some(text) if entry.is_registered() => {
@@ -138,6 +172,13 @@ impl Registry {
         let wants: BTreeSet<String> = wants.into_iter().collect();
         let approved = record.approved.union(&wants).cloned().collect();
         let result = self.inner.loader.agent(&config, &approved, &prepared).await;
+        if let Ok(version) = &result {
+            let moves = pending.and_then(|pending| pending.category.as_deref());
+            let category = category_in(&config, version, moves, &entry);
+            let granted = wants.iter().map(String::as_str).collect();
+            let over = Some(entry.card.category.as_str());
+            allowed(&may_place, &Placing { id, over, category, granted })?;
+        }
         let attempt = self.attempt(&config, Cause::Approved(wants), Some(digest), result, began);
         self.settle(id, Attempt { basis, ..attempt }).await
     }
@@ -152,6 +193,7 @@ impl Registry {
         id: &AgentId,
         to: Option<Digest>,
         reason: &str,
+        may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let entry = self.entry(id)?;
         let serving = entry.record.serving_digest();
@@ -161,7 +203,7 @@ impl Registry {
             return Err(ChangeError::NotKept { agent: id.clone(), to, serving });
         }
         let from = serving.ok_or_else(|| ChangeError::NoEarlierVersion(id.clone()))?;
-        self.go_back(&entry, from, to, reason).await
+        self.go_back(&entry, from, to, reason, &*may_place).await
     }
 
     async fn go_back(
@@ -170,6 +212,7 @@ impl Registry {
         from: Digest,
         to: Option<Digest>,
         reason: &str,
+        may_place: &(dyn Fn(&Placing<'_>) -> Decision + Send + Sync),
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
         let mut last = ChangeError::NoEarlierVersion(entry.id.clone());
@@ -182,6 +225,11 @@ impl Registry {
             };
             match version {
                 Ok(version) => {
+                    let category = category_in(&entry.config, &version, release.category.as_deref(), entry);
+                    let over = Some(entry.card.category.as_str());
+                    // It was let in before, with what it was granted then.
+                    let granted = Vec::new();
+                    allowed(may_place, &Placing { id: &entry.id, over, category, granted })?;
                     let cause = Cause::RolledBack { from, reason: reason.to_owned() };
                     let attempt =
                         self.attempt(&entry.config, cause, Some(release.digest), Ok(version), began);
@@ -286,7 +334,7 @@ impl Registry {
             if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
                 return;
             }
-            match self.go_back(&entry, digest, None, reason).await {
+            match self.go_back(&entry, digest, None, reason, &|_| Decision::Allowed).await {
                 Ok(_) => return,
                 // Other settings, most likely: they change nothing about the code.
                 Err(ChangeError::Overtaken(_)) => {}

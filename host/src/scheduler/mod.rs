@@ -312,9 +312,12 @@ impl Inner {
         };
         Err(match decision {
             Decision::Absent => Failure::AgentNotFound(name.to_owned()),
-            Decision::Allowed | Decision::Hidden | Decision::Claimed | Decision::Forbidden(_) => {
-                Failure::Forbidden(name.to_owned())
-            }
+            Decision::Allowed
+            | Decision::Hidden
+            | Decision::Claimed
+            | Decision::NotLent
+            | Decision::Withdrawn
+            | Decision::Forbidden(_) => Failure::Forbidden(name.to_owned()),
         })
     }
 
