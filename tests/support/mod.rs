@@ -6,6 +6,7 @@ pub(crate) mod guests;
 pub(crate) mod random;
 pub(crate) mod server;
 pub(crate) mod wire;
+pub(crate) mod written;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

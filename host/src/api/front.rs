@@ -21,10 +21,15 @@ use super::error::ApiError;
 use super::seats::NoSeat;
 use super::shares::{Room, SMALL, Turn, Upload};
 use super::{Api, answer, origins, says_success};
-use crate::domain::{AgentId, Principal, RequestId};
+use crate::domain::{AgentId, Principal, RequestId, text};
 
 /// The header that carries a request's id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is logged of a path, in bytes: anybody can send a long one.
+const PATH_LOGGED: usize = 512;
+/// What is logged of a method, in bytes.
+const METHOD_LOGGED: usize = 32;
 
 /// Among a request's extensions: its connection found no seat, and it is not to be handled.
 #[derive(Debug, Clone, Copy)]
@@ -164,8 +169,8 @@ impl Drop for Request {
     fn drop(&mut self) {
         let noted = self.noted.get_mut();
         let request_id = self.id.as_str();
-        let method = self.method.as_str();
-        let path = self.uri.path();
+        let method = text::beginning(self.method.as_str(), METHOD_LOGGED);
+        let path = text::beginning(self.uri.path(), PATH_LOGGED);
         let client = self.client.map(tracing::field::display);
         let ms = answer::millis(self.started.elapsed());
         let key = noted.principal.as_ref().map(|principal| &*principal.key_id);

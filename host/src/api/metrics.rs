@@ -14,6 +14,7 @@ use super::Api;
 use super::caller::Caller;
 use super::error::ApiError;
 use crate::registry::{AgentEntry, ReloadCounts};
+use crate::telemetry;
 use crate::telemetry::metrics::{self, Metric, Name};
 
 /// `GET /metrics`
@@ -28,23 +29,26 @@ pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Re
     let ReloadCounts { live, same, waiting, failed } = api.registry.reload_counts();
     let outcomes = [("live", live), ("same", same), ("waiting", waiting), ("failed", failed)];
     let outcomes = outcomes.map(|(word, count)| (vec![("outcome", word.to_owned())], count as f64));
-    let per_agent = |name: Name, value: &dyn Fn(&AgentEntry) -> Option<f64>| Metric {
-        name,
-        samples: snapshot
-            .agents()
-            .filter_map(|entry| Some((vec![("agent", entry.id.to_string())], value(entry)?)))
-            .collect(),
+    let per_agent = |name: Name, value: &dyn Fn(&AgentEntry) -> Option<f64>| {
+        let values = snapshot.agents().filter_map(|entry| Some((entry.id.as_str(), value(entry)?)));
+        Metric::of_agents(name, values)
+    };
+    // Neither a generation nor a time has a sum.
+    let of_one = |name: Name, value: &dyn Fn(&AgentEntry) -> Option<f64>| {
+        let shown = snapshot.agents().take(metrics::MAX_AGENT_SERIES);
+        Metric::of_agents(name, shown.filter_map(|entry| Some((entry.id.as_str(), value(entry)?))))
     };
     let failing = |entry: &AgentEntry| entry.last_load.as_ref().and_then(|load| load.failing_since);
     let load = |entry: &AgentEntry| api.scheduler.load_of(&entry.id);
     let page = metrics::scrape(vec![
         Metric::single(metrics::UPTIME, api.started.elapsed().as_secs_f64()),
         Metric::single(metrics::REQUESTS, api.shutdown.in_flight() as f64),
+        Metric::single(metrics::LOG_DROPPED, telemetry::lines_dropped() as f64),
         Metric { name: metrics::AGENTS, samples: by_status.collect() },
         Metric { name: metrics::RELOADS, samples: outcomes.into() },
         per_agent(metrics::RELOAD_FAILING, &|entry| Some(if failing(entry).is_some() { 1.0 } else { 0.0 })),
-        per_agent(metrics::RELOAD_FAILING_SINCE, &|entry| failing(entry).and_then(unix)),
-        per_agent(metrics::GENERATION, &|entry| Some(entry.version.as_ref()?.generation as f64)),
+        of_one(metrics::RELOAD_FAILING_SINCE, &|entry| failing(entry).and_then(unix)),
+        of_one(metrics::GENERATION, &|entry| Some(entry.version.as_ref()?.generation as f64)),
         per_agent(metrics::CALLS, &|entry| Some(load(entry).calls as f64)),
         per_agent(metrics::ERRORS, &|entry| Some(load(entry).errors as f64)),
         per_agent(metrics::RUNNING, &|entry| Some(f64::from(load(entry).running))),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::client::{self, Needs, ServerArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
+use crate::domain::text;
 
 /// Arguments of `stockade agents`.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ fn print(agents: &[Value]) -> anyhow::Result<()> {
         output::note("no agents: add some to agents.toml");
         return Ok(());
     }
-    let text = |value: &Value| match value {
+    let plain = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
@@ -46,8 +47,8 @@ fn print(agents: &[Value]) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = agents
         .iter()
         .map(|agent| {
-            let digest: String = text(&agent["digest"]).chars().take(12).collect();
-            vec![text(&agent["id"]), text(&agent["status"]), text(&agent["version"]), digest]
+            let digest: String = plain(&agent["digest"]).chars().take(12).collect();
+            vec![plain(&agent["id"]), plain(&agent["status"]), plain(&agent["version"]), digest]
         })
         .collect();
     output::print(&output::table(&["agent", "status", "version", "digest"], &rows))?;
@@ -59,9 +60,9 @@ fn print(agents: &[Value]) -> anyhow::Result<()> {
 
 /// What its operator has to know of an agent, and what to do about it.
 fn remarks(agent: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let short = |digest: &Value| digest.as_str().unwrap_or("-").chars().take(12).collect::<String>();
-    let id = text(&agent["id"]);
+    let shown = |value: &Value| text::line(value.as_str().unwrap_or("-")).into_owned();
+    let short = |digest: &Value| shown(digest).chars().take(12).collect::<String>();
+    let id = shown(&agent["id"]);
     let mut remarks = Vec::new();
     let reload = &agent["last_reload"];
     if let Some(error) = reload["error"].as_str() {
@@ -69,19 +70,19 @@ fn remarks(agent: &Value) -> Vec<String> {
             Value::Null => "it has not served since the host started".to_owned(),
             generation => format!("generation {generation} serves on"),
         };
-        let since = reload["failing_since"].as_str().map(|since| format!(" since {since}"));
+        let since = reload["failing_since"].as_str().map(|since| format!(" since {}", text::line(since)));
         let since = since.unwrap_or_default();
-        remarks.push(format!("{id}: loading it fails{since} ({serves}): {error}"));
+        remarks.push(format!("{id}: loading it fails{since} ({serves}): {}", text::set_in(error)));
     }
     let pending = &agent["pending"];
     if pending.is_object() {
-        let wants: Vec<String> = pending["wants"].as_array().into_iter().flatten().map(text).collect();
+        let wants: Vec<String> = pending["wants"].as_array().into_iter().flatten().map(shown).collect();
         remarks.push(format!(
             "{id}: a new version (digest {}) waits for approval since {}: it wants {}. To let it in: {}",
             short(&pending["digest"]),
-            text(&pending["since"]),
+            shown(&pending["since"]),
             wants.join(", "),
-            text(&pending["remedy"]),
+            shown(&pending["remedy"]),
         ));
     }
     remarks

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::client::{self, Needs, ServerArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
+use crate::domain::text;
 
 /// Arguments of `stockade call`.
 #[derive(Debug, Args)]
@@ -43,7 +44,7 @@ pub(super) fn run(global: &Global, args: CallArgs) -> anyhow::Result<Exit> {
     match global.output() {
         Output::Json => global.output().json(&answer.body)?,
         Output::Text if exit == Exit::Done => {
-            output::print(answer.body["response"].as_str().unwrap_or_default())?;
+            output::answer(answer.body["response"].as_str().unwrap_or_default())?;
             output::note(&footer(&answer.body));
         }
         Output::Text => output::note(&answer.failure()),
@@ -55,22 +56,22 @@ pub(super) fn run(global: &Global, args: CallArgs) -> anyhow::Result<Exit> {
 fn footer(body: &Value) -> String {
     let receipt = &body["receipt"];
     let denials = body["denials"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut text = format!(
+    let mut shown = format!(
         "{} {} in {} ms: fuel {}, memory {} KiB",
-        body["agent"].as_str().unwrap_or_default(),
-        body["agent_version"].as_str().unwrap_or_default(),
+        text::line(body["agent"].as_str().unwrap_or_default()),
+        text::line(body["agent_version"].as_str().unwrap_or_default()),
         body["execution_time_ms"],
         receipt["fuel"],
         receipt["peak_memory_bytes"].as_u64().unwrap_or(0) / 1024,
     );
     for denial in denials {
-        text.push_str(&format!(
+        shown.push_str(&format!(
             "\nrefused: {}; to allow it add {}",
-            denial["capability"].as_str().unwrap_or_default(),
-            denial["key_to_add"].as_str().unwrap_or_default()
+            text::line(denial["capability"].as_str().unwrap_or_default()),
+            text::line(denial["key_to_add"].as_str().unwrap_or_default())
         ));
     }
-    text
+    shown
 }
 
 /// Writes a text as one segment of a path.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::{self, Answer, ServerArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
-use crate::domain::AgentId;
+use crate::domain::{AgentId, text};
 
 /// How much of a digest says enough.
 const SHORT: usize = 12;
@@ -89,7 +89,7 @@ fn change(
     let id = match AgentId::parse(agent) {
         Ok(id) => id,
         Err(error) => {
-            output::note(&format!("error: {error}"));
+            output::note(&text::set_in(&format!("error: {error}")));
             return Ok(Exit::Usage);
         }
     };

@@ -15,6 +15,7 @@ use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::config::cases::{self, Base};
 use crate::config::{self, Config, LoadError, NoEnvironment};
+use crate::domain::text;
 pub(super) use component::id_of;
 
 /// Arguments of `stockade check`.
@@ -90,7 +91,7 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     let host = Host::new(config, Purpose::Ask)?;
     host.load_all().await;
     let snapshot = host.registry.snapshot();
-    let mut text = format!("{name}: {} agents", snapshot.agents().len());
+    let mut shown = format!("{name}: {} agents", snapshot.agents().len());
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     for entry in snapshot.agents() {
@@ -116,18 +117,18 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     for (word, found) in [("error", &problems), ("warning", &warnings)] {
         for item in found {
             let (agent, message) = (item["agent"].as_str(), item["message"].as_str());
-            text.push_str(&format!(
+            shown.push_str(&format!(
                 "\n{word}: {}: {}",
                 agent.unwrap_or_default(),
-                message.unwrap_or_default()
+                text::set_in(message.unwrap_or_default())
             ));
         }
     }
     if problems.is_empty() && warnings.is_empty() {
-        text.push_str(", no problems");
+        shown.push_str(", no problems");
     }
     let count = problems.len();
     let agents = snapshot.agents().len();
     let json = json!({ "file": file, "agents": agents, "problems": problems, "warnings": warnings });
-    Ok(Report { text, json, problems: count })
+    Ok(Report { text: shown, json, problems: count })
 }

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::auth::ADMIN_KEY_FILE;
-use crate::domain::AgentId;
+use crate::domain::{AgentId, text};
 
 /// Which host a command asks.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ impl Answer {
     pub(super) fn failure(&self) -> String {
         let code = self.body["code"].as_str().unwrap_or("no code");
         let message = self.body["message"].as_str().unwrap_or("the server gave no message");
-        format!("error: {message} ({code})")
+        format!("error: {} ({})", text::set_in(message), text::line(code))
     }
 }
 

@@ -11,6 +11,7 @@ use stockade_router::{Agent, Settings};
 use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::app::{Host, Purpose, router_settings};
+use crate::domain::text;
 
 /// The most confusions that are shown to people.
 const CONFUSIONS: usize = 10;
@@ -104,16 +105,16 @@ fn shown(report: &Report) -> String {
         ("a decision, p50 and p99", format!("{:.1} and {:.1} µs", metrics.p50_us, metrics.p99_us)),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    let mut text = output::table(&["what", "how much"], &rows);
+    let mut shown = output::table(&["what", "how much"], &rows);
     for confusion in report.confusions.iter().take(CONFUSIONS) {
         let name = |agent: &Option<String>| agent.clone().unwrap_or_else(|| "no agent".to_owned());
-        text.push_str(&format!(
+        shown.push_str(&format!(
             "\n{} x {} went to {}, such as: {}",
             confusion.count,
-            name(&confusion.expected),
-            name(&confusion.got),
-            confusion.example
+            text::line(&name(&confusion.expected)),
+            text::line(&name(&confusion.got)),
+            text::line(&confusion.example)
         ));
     }
-    text
+    shown
 }

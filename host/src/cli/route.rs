@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::client::{self, Needs, ServerArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
+use crate::domain::text;
 
 /// Arguments of `stockade route`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(super) fn run(global: &Global, args: RouteArgs) -> anyhow::Result<Exit> {
 }
 
 fn shown(body: &Value) -> String {
-    let mut text = match (body["status"].as_str(), &body["agent"]) {
+    let mut shown = match (body["status"].as_str(), &body["agent"]) {
         (Some("ambiguous"), agent) if !agent.is_null() => {
             format!("ambiguous; best: {}", ranked(agent))
         }
@@ -49,13 +50,13 @@ fn shown(body: &Value) -> String {
         _ => "no agent matches".to_owned(),
     };
     for other in body["alternatives"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        text.push_str(&format!("\n  or {}", ranked(other)));
+        shown.push_str(&format!("\n  or {}", ranked(other)));
     }
     if !body["explanation"].is_null() {
         let explanation = serde_json::to_string_pretty(&body["explanation"]).unwrap_or_default();
-        text.push_str(&format!("\n{explanation}"));
+        shown.push_str(&format!("\n{}", text::json(&explanation)));
     }
-    text
+    shown
 }
 
 fn ranked(agent: &Value) -> String {
@@ -66,7 +67,8 @@ fn ranked(agent: &Value) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let because = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+    let because =
+        if words.is_empty() { String::new() } else { format!(" ({})", text::line(&words.join(", "))) };
     let confidence = agent["confidence"].as_f64().unwrap_or(0.0);
-    format!("{} {confidence:.2}{because}", agent["agent_id"].as_str().unwrap_or_default())
+    format!("{} {confidence:.2}{because}", text::line(agent["agent_id"].as_str().unwrap_or_default()))
 }

@@ -23,6 +23,7 @@ use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::config::cases::{self, Base, Case};
 use crate::config::{Config, LoadError};
+use crate::domain::text;
 use conformance::Planned;
 use report::{Report, Row, Suite};
 use subject::Subject;
@@ -55,7 +56,11 @@ pub(super) fn run(global: &Global, args: &TestArgs) -> anyhow::Result<Exit> {
     let target = match target::find(&args.target, &config) {
         Ok(target) => target,
         Err(problem) => {
-            return usage(global, &serde_json::json!([{ "message": problem }]), &format!("error: {problem}"));
+            return usage(
+                global,
+                &serde_json::json!([{ "message": problem }]),
+                &text::set_in(&format!("error: {problem}")),
+            );
         }
     };
     let file = args.cases.as_deref().or(target.cases.as_deref());

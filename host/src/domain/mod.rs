@@ -5,12 +5,14 @@
 
 mod clock;
 mod ids;
+pub mod json;
 mod outcome;
 mod principal;
 mod receipt;
 pub mod rights;
 mod status;
 mod task;
+pub mod text;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{AgentId, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};

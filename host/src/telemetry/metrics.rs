@@ -73,11 +73,22 @@ pub const GENERATION: Name = gauge("stockade_agent_generation", "The generation 
 pub const CALLS: Name = counter("stockade_agent_calls", "Calls that began");
 /// Calls without an answer.
 pub const ERRORS: Name =
-    counter("stockade_agent_errors", "Calls that ended without an answer, or were turned away");
+    counter("stockade_agent_errors", "Calls that ended without an answer, or were rejected");
 /// Calls that run.
 pub const RUNNING: Name = gauge("stockade_agent_running", "Calls that run now");
 /// Calls that wait.
 pub const QUEUED: Name = gauge("stockade_agent_queued", "Calls that wait now");
+
+/// Lines of the log that were dropped.
+pub const LOG_DROPPED: Name = counter(
+    "stockade_log_lines_dropped",
+    "Lines of the log that were dropped: they came faster than they were read",
+);
+
+/// The most agents that have series of their own.
+pub const MAX_AGENT_SERIES: usize = 1_000;
+/// What all other agents are shown as together. No agent can have this id.
+pub const OTHER_AGENTS: &str = "_other";
 
 /// What a scrape shows of one metric: a value for each set of labels.
 #[derive(Debug)]
@@ -92,6 +103,23 @@ impl Metric {
     /// A metric without labels.
     pub fn single(name: Name, value: f64) -> Self {
         Self { name, samples: vec![(Vec::new(), value)] }
+    }
+
+    /// A metric of each agent, in the order of their ids: of so many as have series of their own, and
+    /// the sum of all others.
+    pub fn of_agents<'a>(name: Name, values: impl Iterator<Item = (&'a str, f64)>) -> Self {
+        let labels = |agent: &str| vec![("agent", agent.to_owned())];
+        let mut samples = Vec::new();
+        let mut other = None;
+        for (agent, value) in values {
+            if samples.len() < MAX_AGENT_SERIES {
+                samples.push((labels(agent), value));
+            } else {
+                *other.get_or_insert(0.0) += value;
+            }
+        }
+        samples.extend(other.map(|sum| (labels(OTHER_AGENTS), sum)));
+        Self { name, samples }
     }
 }
 
@@ -138,6 +166,17 @@ impl Collector for Scrape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn agents_past_a_thousand_share_their_series() {
+        let ids: Vec<String> = (0..1_500).map(|number| format!("agent-{number:04}")).collect();
+        let metric = Metric::of_agents(CALLS, ids.iter().map(|id| (id.as_str(), 2.0)));
+        assert_eq!(metric.samples.len(), MAX_AGENT_SERIES + 1);
+        let page = scrape(vec![metric]).expect("text");
+        assert!(page.contains("stockade_agent_calls_total{agent=\"agent-0999\"} 2.0"), "{page}");
+        assert!(page.contains("stockade_agent_calls_total{agent=\"_other\"} 1000.0"), "{page}");
+        assert!(!page.contains("agent-1000"), "{page}");
+    }
 
     #[test]
     fn a_scrape_has_names_labels_and_values() {

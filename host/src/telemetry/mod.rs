@@ -1,24 +1,26 @@
 //! Logging: set up once, by the command that is run.
 //!
 //! Lines go to standard error from a thread of their own, so that no call waits for a slow
-//! terminal or a full pipe; the queue to it is bounded, and past the bound lines are dropped.
+//! terminal or a full pipe; the queue to it is bounded in bytes, and past the bound lines are dropped
+//! and counted. What guests and clients wrote is escaped and bounded as a line is made of it.
 //! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
 
+mod lines;
 mod live;
 pub mod metrics;
+mod queue;
 
-use std::io::{BufWriter, IsTerminal};
+use std::io::IsTerminal;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::LogFormat;
-
-/// Lines that wait to be written at the most.
-const QUEUED_LINES: usize = 16_384;
+use lines::{JsonLines, TextFields};
+pub use queue::lines_dropped;
+use queue::{QueueGuard, queue};
 
 /// Writes what is still queued as it is dropped: keep it until the end.
 #[must_use]
@@ -28,7 +30,7 @@ pub struct Logging {
 
 /// What writes what is still queued as it is dropped.
 enum Guard {
-    Lines { _guard: WorkerGuard },
+    Lines { _guard: QueueGuard },
     Live { guard: live::LiveGuard },
 }
 
@@ -57,30 +59,35 @@ impl From<LogFormat> for Format {
     }
 }
 
+/// Why there is no logging.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It is set up already.
+    #[error("logging is set up already")]
+    Again(#[from] TryInitError),
+    /// Its thread could not be started.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 /// Sets up logging for the process.
 ///
 /// # Errors
-/// If it is set up already.
-pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging, TryInitError> {
+/// If it is set up already, or there is no thread for it.
+pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging, InitError> {
     let format = format.into();
-    let colours = format == Format::Log(LogFormat::Text) && std::io::stderr().is_terminal();
-    let lines = || {
-        // A batch of lines is one write; the thread flushes whenever its queue is empty.
-        let output = BufWriter::with_capacity(64 * 1024, std::io::stderr());
-        let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).finish(output);
-        (writer, Guard::Lines { _guard: guard })
-    };
     let (layer, guard) = match format {
-        Format::Log(LogFormat::Text) => {
-            let (writer, guard) = lines();
-            (fmt::layer().with_ansi(colours).with_writer(writer).boxed(), guard)
-        }
-        Format::Log(LogFormat::Json) => {
-            let (writer, guard) = lines();
-            (fmt::layer().json().flatten_event(true).with_writer(writer).boxed(), guard)
+        Format::Log(format) => {
+            let (writer, guard) = queue(std::io::stderr())?;
+            let layer = fmt::layer().fmt_fields(TextFields).with_writer(move || writer.clone());
+            let layer = match format {
+                LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+                LogFormat::Json => layer.with_ansi(false).event_format(JsonLines).boxed(),
+            };
+            (layer, Guard::Lines { _guard: guard })
         }
         Format::Live => {
-            let (layer, guard) = live::live(QUEUED_LINES, level);
+            let (layer, guard) = live::live(level);
             (layer.boxed(), Guard::Live { guard })
         }
     };

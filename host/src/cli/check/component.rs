@@ -10,7 +10,7 @@ use super::Report;
 use crate::app::{Host, Purpose};
 use crate::capabilities::grants::{self, Decision};
 use crate::config::{self, Config, NoEnvironment};
-use crate::domain::{AgentId, InvalidId};
+use crate::domain::{AgentId, InvalidId, text};
 use crate::registry::AgentVersion;
 
 /// The contract that every agent exports.
@@ -57,7 +57,7 @@ pub(in crate::cli) fn id_of(file: &Path) -> Result<AgentId, InvalidId> {
 
 fn refused(file: &Path, reason: &str) -> Report {
     Report {
-        text: format!("{}: error: {reason}", file.display()),
+        text: format!("{}: error: {}", text::line(&file.display().to_string()), text::set_in(reason)),
         json: json!({ "file": file, "problems": [{ "message": reason }] }),
         problems: 1,
     }
@@ -103,14 +103,14 @@ fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<
     let (size, least) = (component.size().div_ceil(1024), component.least_memory().unwrap_or(0) / 1024);
     rows.push(("size", format!("{size} KiB, and {least} KiB of memory at the least")));
     rows.push(("digest", component.digest().to_string()));
-    let mut text = format!("{}: an agent", file.display());
+    let mut shown = format!("{}: an agent", text::line(&file.display().to_string()));
     for (name, value) in rows {
-        text.push_str(format!("\n  {name:<13} {value}").trim_end());
+        shown.push_str(format!("\n  {name:<13} {}", text::line(&value)).trim_end());
     }
     for warning in &warnings {
-        text.push_str(&format!("\nwarning: {warning}"));
+        shown.push_str(&format!("\nwarning: {}", text::line(warning)));
     }
-    text.push_str(&format!("\n\nFor agents.toml:\n\n{table}"));
+    shown.push_str(&format!("\n\nFor agents.toml:\n\n{table}"));
     let warnings: Vec<Value> = warnings.iter().map(|message| json!({ "message": message })).collect();
     let json = json!({
         "file": file,
@@ -136,7 +136,7 @@ fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<
         "digest": component.digest(),
         "toml": table,
     });
-    Report { text, json, problems: 0 }
+    Report { text: shown, json, problems: 0 }
 }
 
 /// Each import that is not inert, with what it needs; how many are.

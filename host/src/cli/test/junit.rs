@@ -5,6 +5,7 @@ use std::io::Write;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::report::{Report, Row, Suite};
+use crate::domain::text;
 
 /// Writes the results: a suite for the contract's cases and one for the author's.
 ///
@@ -31,12 +32,12 @@ fn case(row: &Row, title: &str) -> TestCase {
         None => TestCaseStatus::success(),
         Some(problem) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(problem.lines().next().unwrap_or_default());
+            status.set_message(text::line(problem.lines().next().unwrap_or_default()));
             status.set_description(row.details().join("\n"));
             status
         }
     };
-    let mut case = TestCase::new(row.name.as_str(), status);
+    let mut case = TestCase::new(text::line(&row.name), status);
     case.set_classname(format!("{title}.{}", row.suite.name()));
     if let Some(usage) = &row.usage {
         case.set_time(usage.wall);

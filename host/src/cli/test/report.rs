@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::subject::Subject;
 use crate::capabilities::{Line, Source};
 use crate::config::Limits;
+use crate::domain::text;
 
 /// The most lines of an agent's log that are shown of one case.
 const LOG_LINES: usize = 20;
@@ -100,8 +101,12 @@ impl Row {
 
     /// What an author needs to mend it, in lines.
     pub(super) fn details(&self) -> Vec<String> {
-        let mut lines: Vec<String> =
-            self.problem.iter().flat_map(|problem| problem.lines()).map(str::to_owned).collect();
+        let mut lines: Vec<String> = self
+            .problem
+            .iter()
+            .flat_map(|problem| problem.lines())
+            .map(|one| text::line(one).into_owned())
+            .collect();
         lines.push(match self.suite {
             Suite::Conformance => format!("why: {}", self.reason),
             Suite::Cases => format!("at: {}", self.reason),
@@ -116,9 +121,9 @@ impl Row {
         let skipped = self.log.len().saturating_sub(LOG_LINES);
         let more = (skipped > 0).then(|| format!("log: {skipped} lines before these"));
         let line = |line: &Line| match line.source {
-            Source::Logged(level) => format!("log: {level} {}", line.text),
-            Source::Stdout => format!("stdout: {}", line.text),
-            Source::Stderr => format!("stderr: {}", line.text),
+            Source::Logged(level) => format!("log: {level} {}", text::line(&line.text)),
+            Source::Stdout => format!("stdout: {}", text::line(&line.text)),
+            Source::Stderr => format!("stderr: {}", text::line(&line.text)),
         };
         more.into_iter().chain(self.log[skipped..].iter().map(line)).collect()
     }
@@ -233,7 +238,7 @@ impl Report {
     /// The agent's name and version, or the component's file.
     pub(super) fn title(&self) -> String {
         match &self.agent {
-            Some((name, version, _)) => format!("{name} {version}"),
+            Some((name, version, _)) => text::line(&format!("{name} {version}")).into_owned(),
             None => self.component.display().to_string(),
         }
     }
@@ -264,22 +269,24 @@ impl Report {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{} ({})\n", self.title(), self.component.display());
+        let mut shown = format!("{} ({})\n", self.title(), text::line(&self.component.display().to_string()));
         let width = self.rows.iter().map(|row| cut(&row.name).chars().count()).max().unwrap_or(0);
         for suite in [Suite::Conformance, Suite::Cases] {
             let mut rows = self.rows.iter().filter(|row| row.suite == suite).peekable();
             if rows.peek().is_some() {
-                text.push('\n');
+                shown.push('\n');
                 match (suite, &self.cases) {
-                    (Suite::Cases, Some(file)) => text.push_str(&format!("{}\n", file.display())),
-                    _ => text.push_str(&format!("{}\n", suite.name())),
+                    (Suite::Cases, Some(file)) => {
+                        shown.push_str(&format!("{}\n", text::line(&file.display().to_string())))
+                    }
+                    _ => shown.push_str(&format!("{}\n", suite.name())),
                 }
             }
             for row in rows {
-                text.push_str(&line(row, width));
+                shown.push_str(&line(row, width));
                 if row.problem.is_some() {
                     for detail in row.details() {
-                        text.push_str(&format!("        {detail}\n"));
+                        shown.push_str(&format!("        {detail}\n"));
                     }
                 }
             }
@@ -295,14 +302,14 @@ impl Report {
             .collect();
         if !largest.is_empty() {
             let head = ["limit", "most used", "allowed", "share", "by"];
-            text.push_str(&format!("\n{}\n", super::output::table(&head, &largest)));
+            shown.push_str(&format!("\n{}\n", super::output::table(&head, &largest)));
         }
         let (failed, seconds) = (self.failed(), self.took.as_secs_f64());
-        text.push_str(&format!(
+        shown.push_str(&format!(
             "\n{} passed, {failed} failed, in {seconds:.2} s\n",
             self.rows.len() - failed
         ));
-        text
+        shown
     }
 
     /// Each limit with the case that came nearest to it, of those that have the agent's own limits.
@@ -340,7 +347,7 @@ fn line(row: &Row, width: usize) -> String {
 
 fn cut(text: &str) -> String {
     let mut cut: String =
-        text.chars().take(NAME_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        text.chars().take(NAME_CHARS).map(|c| if text::is_hostile(c) { ' ' } else { c }).collect();
     if text.chars().nth(NAME_CHARS).is_some() {
         cut.push('…');
     }

@@ -7,7 +7,9 @@ mod screen;
 mod words;
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Write};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -16,7 +18,16 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::lines::{MAX_VALUE, shortened};
+use super::queue::drop_line;
 use screen::Screen;
+
+/// Events that wait to be shown at the most.
+const QUEUED_EVENTS: usize = 16_384;
+/// Bytes of all of them together.
+const QUEUED_BYTES: usize = 8 * 1024 * 1024;
+/// The most that is shown of a compiler's words, in bytes.
+const MAX_WORDS: usize = 256 * 1024;
 
 /// An event as it was logged.
 #[derive(Debug)]
@@ -40,6 +51,12 @@ impl Seen {
         seen
     }
 
+    /// About the memory that it takes, in bytes.
+    fn size(&self) -> usize {
+        let fields: usize = self.fields.values().map(|value| value.len() + 64).sum();
+        self.message.len() + fields + 128
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
@@ -51,19 +68,17 @@ impl Seen {
 
 impl Visit for Seen {
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => value.clone_into(&mut self.message),
-            name => {
-                self.fields.insert(name, value.to_owned());
-            }
-        }
+        self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = String::new();
-        // Writing to memory does not fail.
-        let _ = write!(text, "{value:?}");
-        self.record_str(field, &text);
+        match field.name() {
+            "message" => self.message = shortened(value, MAX_VALUE),
+            name => {
+                let most = if name == "words" { MAX_WORDS } else { MAX_VALUE };
+                self.fields.insert(name, shortened(value, most));
+            }
+        }
     }
 }
 
@@ -78,12 +93,27 @@ enum Item {
 /// Hands events to the thread that writes them.
 pub(super) struct Live {
     queue: SyncSender<Item>,
+    counts: Arc<Counts>,
+}
+
+/// What waits, and what was not taken.
+#[derive(Default)]
+struct Counts {
+    bytes: AtomicUsize,
+    dropped: AtomicU64,
 }
 
 impl<S: Subscriber> Layer<S> for Live {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let seen = Seen::of(event);
+        let size = seen.size();
+        let bytes = self.counts.bytes.fetch_add(size, Ordering::Relaxed);
         // A terminal that stands still loses lines; it holds nobody up.
-        let _ = self.queue.try_send(Item::Event(Seen::of(event)));
+        if bytes + size > QUEUED_BYTES || self.queue.try_send(Item::Event(seen)).is_err() {
+            self.counts.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            drop_line();
+        }
     }
 }
 
@@ -115,14 +145,21 @@ impl Drop for LiveGuard {
     }
 }
 
-/// Where events go, and what ends it. At most `queued` of them wait to be written.
-pub(super) fn live(queued: usize, level: Level) -> (Live, LiveGuard) {
-    let (queue, events) = sync_channel(queued);
+/// Where events go, and what ends it.
+pub(super) fn live(level: Level) -> (Live, LiveGuard) {
+    let (queue, events) = sync_channel(QUEUED_EVENTS);
+    let counts = Arc::new(Counts::default());
+    let taken = counts.clone();
     let write = move || {
         let mut screen = Screen::new();
         for item in events {
             match item {
                 Item::Event(seen) => {
+                    taken.bytes.fetch_sub(seen.size(), Ordering::Relaxed);
+                    let dropped = taken.dropped.swap(0, Ordering::Relaxed);
+                    if dropped > 0 {
+                        screen.show(&words::dropped(dropped));
+                    }
                     if let Some(news) = words::news(&seen, level) {
                         screen.show(&news);
                     }
@@ -135,5 +172,5 @@ pub(super) fn live(queued: usize, level: Level) -> (Live, LiveGuard) {
         screen.end();
     };
     let thread = std::thread::Builder::new().name("log".to_owned()).spawn(write).ok();
-    (Live { queue: queue.clone() }, LiveGuard { queue, thread })
+    (Live { queue: queue.clone(), counts }, LiveGuard { queue, thread })
 }

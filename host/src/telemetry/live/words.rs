@@ -8,6 +8,7 @@ use std::fmt::Write;
 use tracing::Level;
 
 use super::Seen;
+use crate::domain::text;
 
 /// How good the news is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +38,11 @@ const STACK: &str = "; error while executing at wasm backtrace:";
 
 /// What to show of an event; `None` where there is nothing that an author misses.
 pub(super) fn news(seen: &Seen, level: Level) -> Option<News> {
-    let text = |name: &str| clean(seen.field(name).unwrap_or_default());
+    let text = |name: &str| one_line(seen.field(name).unwrap_or_default());
     let line = |tone, verb, about, text| Some(News::Line { tone, verb, about, text, words: None });
     if seen.target == "agent" {
         let tone = tone(seen.level).unwrap_or(Tone::Plain);
-        return line(tone, "log", text("agent"), clean(&seen.message));
+        return line(tone, "log", text("agent"), one_line(&seen.message));
     }
     let agent = text("agent");
     match seen.message.as_str() {
@@ -82,7 +83,7 @@ pub(super) fn news(seen: &Seen, level: Level) -> Option<News> {
         }
         "settings not applied" => line(Tone::Bad, "settings", "not applied".to_owned(), text("reason")),
         "task ended" => Some(task(seen, agent, level)),
-        "task turned away" => line(Tone::Warning, "turned away", agent, text("code")),
+        "task rejected" => line(Tone::Warning, "rejected", agent, text("code")),
         "capability refused" => {
             let text = format!("{}; to allow it add {}", text("capability"), text("key_to_add"));
             line(Tone::Warning, "refused", agent, text)
@@ -103,13 +104,19 @@ pub(super) fn news(seen: &Seen, level: Level) -> Option<News> {
                 return None;
             }
             let tone = tone(seen.level).unwrap_or(Tone::Quiet);
-            line(tone, word(seen.level), clean(message), rest(seen))
+            line(tone, word(seen.level), one_line(message), rest(seen))
         }
     }
 }
 
+/// That so many lines were not shown.
+pub(super) fn dropped(lines: u64) -> News {
+    let text = format!("{lines} lines were dropped: they came faster than they are shown");
+    News::Line { tone: Tone::Warning, verb: "warning", about: "log".to_owned(), text, words: None }
+}
+
 fn built(seen: &Seen, tone: Tone, verb: &'static str, text: String) -> Option<News> {
-    let about = clean(seen.field("project").unwrap_or_default());
+    let about = one_line(seen.field("project").unwrap_or_default());
     let words = seen.field("words").filter(|words| !words.trim().is_empty()).map(str::to_owned);
     Some(News::Line { tone, verb, about, text, words })
 }
@@ -142,13 +149,13 @@ fn task(seen: &Seen, agent: String, level: Level) -> News {
 
 /// What a digest is known by.
 fn digest(seen: &Seen) -> String {
-    clean(seen.field("digest").unwrap_or_default()).chars().take(SHORT_DIGEST).collect()
+    one_line(seen.field("digest").unwrap_or_default()).chars().take(SHORT_DIGEST).collect()
 }
 
 /// The fields, as `key=value`.
 fn rest(seen: &Seen) -> String {
     let pairs: Vec<String> =
-        seen.fields.iter().map(|(name, value)| format!("{name}={}", clean(value))).collect();
+        seen.fields.iter().map(|(name, value)| format!("{name}={}", one_line(value))).collect();
     pairs.join(" ")
 }
 
@@ -190,9 +197,14 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// A text without what a terminal would act on.
+/// A text whose lines stay, in the column that they are shown in.
 fn clean(text: &str) -> String {
-    text.trim_end().replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
+    text::lines(text.trim_end()).into_owned()
+}
+
+/// A text that stands among others on a line.
+fn one_line(text: &str) -> String {
+    text::line(text.trim_end()).into_owned()
 }
 
 #[cfg(test)]
@@ -268,7 +280,7 @@ mod tests {
         ];
         assert!(line(Level::INFO, "task ended", &trapped).ends_with(": panicked at lib.rs:3"));
         let away = [("agent", "x"), ("code", "overloaded")];
-        assert_eq!(line(Level::INFO, "task turned away", &away), "turned away x overloaded");
+        assert_eq!(line(Level::INFO, "task rejected", &away), "rejected x overloaded");
     }
 
     #[test]
@@ -295,7 +307,13 @@ mod tests {
     #[test]
     fn nothing_that_a_guest_wrote_moves_the_cursor() {
         let log = seen(Level::WARN, "agent", "a\u{1b}[2Jb", &[("agent", "x")]);
-        assert_eq!(shown(&log), "log x a\u{fffd}[2Jb");
+        assert_eq!(shown(&log), r"log x a\u{1b}[2Jb");
+        let live =
+            [("agent", "a"), ("version", "1\nreloaded b"), ("generation", "1"), ("digest", "\u{202e}")];
+        assert!(
+            line(Level::INFO, "agent is live", &live)
+                .starts_with(r"loaded a 1\nreloaded b: generation 1, \u{202e}")
+        );
         let failed =
             [("agent", "x"), ("code", "agent_failed"), ("reason", "\u{1b}]0;title\u{7}"), ("wall_ms", "2")];
         assert!(!line(Level::INFO, "task ended", &failed).contains('\u{1b}'));
