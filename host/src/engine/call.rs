@@ -15,7 +15,7 @@ use super::{Engine, LinkedComponent, frames, meaning};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::{AgentRights, CallState, HostLimit, Line, Services};
 use crate::config::Limits;
-use crate::domain::{CapabilityScope, Denial, Failure, Reply, Task};
+use crate::domain::{CapabilityScope, Denial, Failure, Reply, Task, json};
 
 /// Which code to run, for whom, and within what.
 #[derive(Clone)]
@@ -228,6 +228,9 @@ async fn run_handle(
     agent.stockade_agent_agent().call_handle(store, &task).await
 }
 
+/// How deep `data` may be nested. Usual readers stop at 64, and an answer, or a batch of them, adds levels.
+const MAX_DATA_DEPTH: u32 = 60;
+
 /// How the failure of an agent begins whose `data` breaks the contract.
 pub(crate) const DATA_IS_NOT_JSON: &str = "the agent's `data` is not JSON";
 
@@ -240,8 +243,17 @@ fn check_reply(reply: contract::Reply, sandbox: &mut Sandbox<'_>, limits: &Limit
         return Err(Failure::OutputTooLarge { size, limit: limits.output });
     }
     if let Some(text) = &data {
-        serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .map_err(|error| Failure::AgentFailed(format!("{DATA_IS_NOT_JSON}: {error}")))?;
+        json::check(text, MAX_DATA_DEPTH).map_err(|problem| {
+            Failure::AgentFailed(match problem {
+                json::Problem::NotJson(error) => format!("{DATA_IS_NOT_JSON}: {error}"),
+                json::Problem::Unreadable(error) => format!(
+                    "the agent's `data` holds what readers of JSON refuse: {error}; mend it in `handle`"
+                ),
+                json::Problem::TooDeep => format!(
+                    "the agent's `data` is nested more than {MAX_DATA_DEPTH} levels deep, which readers of JSON refuse; make it flatter, or pass what is nested as text"
+                ),
+            })
+        })?;
     }
     Ok(Reply { response, data, model })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::call::Sandbox;
 use super::trial::{MAX_IDLE, TrialError};
-use super::{Engine, Invocation, LinkedComponent, Spent, meaning};
+use super::{ContextSchema, Engine, Invocation, LinkedComponent, Spent, meaning};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
@@ -34,8 +34,8 @@ pub struct Description {
     pub triggers: Vec<String>,
     /// Example tasks.
     pub examples: Vec<Example>,
-    /// The JSON schema of `context`, parsed.
-    pub context_schema: Option<serde_json::Value>,
+    /// The JSON schema of `context`, ready to check one.
+    pub context_schema: Option<Arc<ContextSchema>>,
     /// The language model it uses.
     pub model: Option<String>,
     /// What a task costs, as text.
@@ -96,7 +96,8 @@ impl Engine {
         let (engine, agent, limits) = (self.clone(), agent.clone(), *limits);
         let describe = async move { engine.run_trial(component, &agent, &limits).await };
         match self.try_out(TRIAL_TIME, describe).await {
-            Ok(described) => Some(described),
+            Ok(Ok((description, schema))) => Some(self.with_schema(description, schema).await),
+            Ok(Err(error)) => Some(Err(error)),
             Err(TrialError::Idle) => Some(Err(DescribeError::Waited)),
             Err(TrialError::TimedOut) => Some(Err(DescribeError::TimedOut)),
             Err(TrialError::Closed) => None,
@@ -108,7 +109,7 @@ impl Engine {
         component: Arc<LinkedComponent>,
         agent: &AgentId,
         limits: &Limits,
-    ) -> Result<Description, DescribeError> {
+    ) -> Result<(Description, Option<String>), DescribeError> {
         let rights = AgentRights {
             id: agent.clone(),
             grants: Grants::default(),
@@ -129,15 +130,35 @@ impl Engine {
                 Err(error) => Err(sandbox.failure(&error)),
             }
         };
-        match tokio::time::timeout(TRIAL_TIME, run).await {
-            Ok(Ok(description)) => check(description).map_err(DescribeError::Invalid),
-            Ok(Err(failure)) => Err(match failure {
-                Failure::MemoryExhausted { limit, .. } => DescribeError::NeverFits { limit },
-                Failure::FuelExhausted { .. } => DescribeError::OutOfFuel,
-                other => DescribeError::Failed(other.internal()),
-            }),
-            Err(_) => Err(DescribeError::TimedOut),
+        let said = match tokio::time::timeout(TRIAL_TIME, run).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(failure)) => {
+                return Err(match failure {
+                    Failure::MemoryExhausted { limit, .. } => DescribeError::NeverFits { limit },
+                    Failure::FuelExhausted { .. } => DescribeError::OutOfFuel,
+                    other => DescribeError::Failed(other.internal()),
+                });
+            }
+            Err(_) => return Err(DescribeError::TimedOut),
+        };
+        check(said).map_err(DescribeError::Invalid)
+    }
+
+    /// The description with its schema, which is built when its sandbox is gone.
+    async fn with_schema(
+        &self,
+        mut description: Description,
+        schema: Option<String>,
+    ) -> Result<Description, DescribeError> {
+        if let Some(text) = schema {
+            let built = self.build_schema(text).await.ok_or_else(|| {
+                DescribeError::Failed(
+                    "the host could not build `context-schema`; its log says why".to_owned(),
+                )
+            })?;
+            description.context_schema = Some(Arc::new(built.map_err(DescribeError::Invalid)?));
         }
+        Ok(description)
     }
 }
 
@@ -151,7 +172,8 @@ async fn run_describe(
     agent.stockade_agent_agent().call_describe(store).await
 }
 
-fn check(said: contract::Description) -> Result<Description, String> {
+/// The description without its schema, and that as it was given.
+fn check(said: contract::Description) -> Result<(Description, Option<String>), String> {
     let size = [&said.name, &said.description, &said.version, &said.category]
         .into_iter()
         .chain(&said.triggers)
@@ -177,8 +199,7 @@ fn check(said: contract::Description) -> Result<Description, String> {
     bounded("triggers", &said.triggers, MAX_TRIGGERS)?;
     let tasks: Vec<String> = said.examples.iter().map(|example| example.task.clone()).collect();
     bounded("examples", &tasks, MAX_EXAMPLES)?;
-    let context_schema = said.context_schema.as_deref().map(parse_schema).transpose()?;
-    Ok(Description {
+    let description = Description {
         name: name.to_owned(),
         description: said.description.trim().to_owned(),
         version: said.version.trim().to_owned(),
@@ -189,11 +210,12 @@ fn check(said: contract::Description) -> Result<Description, String> {
             .into_iter()
             .map(|contract::Example { task, expected }| Example { task, expected })
             .collect(),
-        context_schema,
+        context_schema: None,
         model: said.model,
         cost_per_query: said.cost_per_query,
         default_query: said.default_query,
-    })
+    };
+    Ok((description, said.context_schema))
 }
 
 fn bounded(what: &str, texts: &[String], (count, chars): (usize, usize)) -> Result<(), String> {
@@ -208,33 +230,4 @@ fn bounded(what: &str, texts: &[String], (count, chars): (usize, usize)) -> Resu
         )),
         None => Ok(()),
     }
-}
-
-fn parse_schema(text: &str) -> Result<serde_json::Value, String> {
-    let schema =
-        serde_json::from_str(text).map_err(|error| format!("`context-schema` is not JSON: {error}"))?;
-    if refers(&schema) {
-        return Err("`context-schema` uses references; write what they stand for in their places".to_owned());
-    }
-    context_validator(&schema).map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
-    Ok(schema)
-}
-
-/// Whether a schema has references: with them a small schema can cost without bound.
-fn refers(schema: &serde_json::Value) -> bool {
-    match schema {
-        serde_json::Value::Object(map) => map.iter().any(|(key, value)| {
-            matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || refers(value)
-        }),
-        serde_json::Value::Array(items) => items.iter().any(refers),
-        _ => false,
-    }
-}
-
-/// What checks a context. Patterns are matched in linear time: they are a stranger's.
-pub(crate) fn context_validator(schema: &serde_json::Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(schema)
-        .map_err(|error| error.to_string())
 }

@@ -4,6 +4,7 @@
 //! guests are polled. Knows nothing of tenants, HTTP or agents.toml; limits and rights are
 //! handed in with each call.
 
+mod aside;
 mod cache;
 mod call;
 mod child;
@@ -19,6 +20,7 @@ mod lines;
 mod meaning;
 mod names;
 mod output;
+mod schema;
 mod self_test;
 mod settings;
 mod sweep;
@@ -36,8 +38,8 @@ pub use call::{Invocation, Spent};
 pub use clock::{Progress, RunClock};
 pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
-pub(crate) use describe::context_validator;
 pub use describe::{DescribeError, Description, Example};
+pub use schema::ContextSchema;
 pub use self_test::{MAX_SELF_TESTS, SelfTestError};
 pub use threads::GuestTask;
 pub use trial::TrialError;
@@ -174,6 +176,8 @@ pub struct Engine {
     compiler: Compiler,
     compiling: Arc<Semaphore>,
     trials: Arc<Semaphore>,
+    /// Strangers' schemas that are built or evaluated at once.
+    aside: Arc<Semaphore>,
     threads: GuestThreads,
     services: Arc<Services>,
     config: EngineConfig,
@@ -212,6 +216,7 @@ impl Engine {
             compiler,
             compiling: Arc::new(Semaphore::new(config.compile_jobs.max(1) as usize)),
             trials: Arc::new(Semaphore::new(config.trial_instances.max(1) as usize)),
+            aside: Arc::new(Semaphore::new(aside::places())),
             threads: GuestThreads::start(config.guest_threads, runtime).map_err(EngineError::Threads)?,
             wasmtime,
             services,

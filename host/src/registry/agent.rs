@@ -9,7 +9,7 @@ use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, Overlay};
 use crate::domain::{AgentId, Digest};
-use crate::engine::{Description, LinkedComponent, context_validator};
+use crate::engine::{ContextSchema, Description, LinkedComponent};
 
 /// What clients see of an agent: its own description, overlaid by agents.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +52,7 @@ impl Card {
             model: maybe(&overlay.model, &said.model).map(Into::into),
             cost_per_query: maybe(&overlay.cost_per_query, &said.cost_per_query),
             default_query: maybe(&overlay.default_query, &said.default_query),
-            context_schema: said.context_schema.clone(),
+            context_schema: said.context_schema.as_ref().map(|schema| schema.value().clone()),
         }
     }
 
@@ -112,52 +112,12 @@ pub struct AgentVersion {
     pub max_concurrent: Option<u32>,
     /// Calls that may wait, where the agent says.
     pub queue: Option<u32>,
-    pub(super) context_schema: Option<Arc<ContextSchema>>,
+    /// What a task's `context` must satisfy.
+    pub context_schema: Option<Arc<ContextSchema>>,
     /// How its code does, from its first generation on.
     pub(super) trial: Arc<Trial>,
     /// Kept so that the next agent with this component finds it prepared.
     pub(super) prepared: Arc<Prepared>,
-}
-
-/// The JSON schema of `context`, ready to check one. It is a stranger's: what a check costs is
-/// bounded before it is made.
-pub(super) struct ContextSchema {
-    validator: jsonschema::Validator,
-    nodes: usize,
-}
-
-/// The most that a check may cost: values of the schema times values of the context.
-const MAX_CHECKS: usize = 1_000_000;
-
-impl ContextSchema {
-    /// `None` if it is no schema, which the engine has ruled out.
-    pub(super) fn new(schema: &serde_json::Value) -> Option<Self> {
-        let validator = context_validator(schema).ok()?;
-        Some(Self { validator, nodes: nodes(schema) })
-    }
-
-    fn check(&self, context: Option<&str>) -> Result<(), String> {
-        let value = match context {
-            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
-            None => serde_json::Value::Null,
-        };
-        if self.nodes.saturating_mul(nodes(&value)) > MAX_CHECKS {
-            return Err("it is too large to be checked against the agent's schema; send less".to_owned());
-        }
-        self.validator.validate(&value).map_err(|error| {
-            let place = error.instance_path().to_string();
-            if place.is_empty() { error.to_string() } else { format!("at `{place}`: {error}") }
-        })
-    }
-}
-
-/// How many values a JSON value holds, itself included.
-fn nodes(value: &serde_json::Value) -> usize {
-    match value {
-        serde_json::Value::Array(items) => 1 + items.iter().map(nodes).sum::<usize>(),
-        serde_json::Value::Object(map) => 1 + map.values().map(nodes).sum::<usize>(),
-        _ => 1,
-    }
 }
 
 impl AgentVersion {
@@ -181,13 +141,5 @@ impl AgentVersion {
             }
             _ => self,
         }
-    }
-
-    /// Checks a task's context against the agent's schema, if it has one.
-    ///
-    /// # Errors
-    /// What does not fit, and where.
-    pub fn check_context(&self, context: Option<&str>) -> Result<(), String> {
-        self.context_schema.as_ref().map_or(Ok(()), |schema| schema.check(context))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore};
 
-use super::agent::{AgentVersion, Card, ContextSchema};
+use super::agent::{AgentVersion, Card};
 use super::stable;
 use super::store::{Store, StoreError};
 use crate::capabilities::AgentRights;
@@ -132,15 +132,12 @@ struct Described {
     said: Description,
     /// The card of an agent whose operator adds nothing.
     plain: Arc<Card>,
-    context_schema: Option<Arc<ContextSchema>>,
 }
 
 impl Described {
     fn new(said: Description) -> Self {
         let plain = Arc::new(Card::new(&said, &Overlay::default()));
-        // The engine has checked that the schema is one.
-        let context_schema = said.context_schema.as_ref().and_then(ContextSchema::new).map(Arc::new);
-        Self { said, plain, context_schema }
+        Self { said, plain }
     }
 }
 
@@ -333,7 +330,7 @@ impl Loader {
             rights: Arc::new(rights),
             max_concurrent: config.max_concurrent,
             queue: config.queue,
-            context_schema: described.context_schema.clone(),
+            context_schema: described.said.context_schema.clone(),
             trial: Arc::default(),
             prepared: prepared.clone(),
         })

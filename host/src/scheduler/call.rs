@@ -110,6 +110,15 @@ impl Call {
             limits: running.version.limits,
         };
         let host = self.host.clone();
+        if let Some(schema) = &running.version.context_schema {
+            let check = host.engine.check_context(schema, task.context.as_deref());
+            let limit = invocation.limits.timeout;
+            let checked = tokio::time::timeout_at(task.deadline.into(), check).await;
+            let checked = checked.unwrap_or(Err(Failure::DeadlineExceeded { limit, queued: true }));
+            if let Err(failure) = checked {
+                return self.ends(Err(failure));
+            }
+        }
         if let Some(stats) = &self.stats {
             stats.began();
         }
@@ -194,7 +203,7 @@ impl Drop for Call {
         let Some(running) = &self.running else {
             let (key, agent, queue_ms) = (&self.key, &self.agent, receipt.queue_ms);
             if self.end.is_some() {
-                tracing::info!(%request, %key, agent, code, queue_ms, "task turned away");
+                tracing::info!(%request, %key, agent, code, queue_ms, "task rejected");
             } else {
                 tracing::info!(%request, %key, agent, code, queue_ms, "task ended");
             }

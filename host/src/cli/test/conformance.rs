@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::report::{Found, Usage};
 use super::subject::{Attempt, Ran, Subject};
-use crate::domain::{Failure, MAX_TASK_CHARS, TaskText};
+use crate::domain::{Failure, MAX_TASK_CHARS, TaskText, text};
 use crate::engine::DATA_IS_NOT_JSON;
 
 /// A case of the contract.
@@ -168,7 +168,7 @@ fn typical(subject: &Subject) -> (String, Claimed) {
 
 /// A context that the agent's schema lets through: none if that fits, else the schema's own example.
 fn fitting_context(subject: &Subject) -> Option<String> {
-    let schema = subject.said.context_schema.as_ref();
+    let schema = subject.said.context_schema.as_ref().map(|schema| schema.value());
     let example = schema.and_then(|schema| schema["examples"][0].as_object().map(|example| json!(example)));
     let default = schema.and_then(|schema| schema.get("default").cloned());
     let candidates = [example, default, Some(json!({}))].into_iter().flatten().map(|value| value.to_string());
@@ -381,15 +381,7 @@ fn says_too_little(subject: &Subject) -> Option<String> {
 /// The beginning of a text, on one line.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 200;
-    let mut shown: String = text.chars().take(MOST).flat_map(escaped).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let escape = c.is_control().then(|| c.escape_default());
-    let plain = escape.is_none().then_some(c);
-    escape.into_iter().flatten().chain(plain)
+    let beginning: String = text.chars().take(MOST).collect();
+    let rest = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    format!("{}{rest}", text::line(&beginning))
 }

@@ -15,7 +15,7 @@ use crate::cli::output;
 use crate::config::cases::Figures;
 use crate::config::{self, Config, Grants, Limits};
 use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
-use crate::engine::{self, Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
+use crate::engine::{Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
 
 /// The largest component, in bytes, that compiles before anybody wonders what is going on.
 const SMALL: usize = 4 * 1024 * 1024;
@@ -27,7 +27,6 @@ pub(super) struct Subject {
     id: AgentId,
     /// What it says of itself.
     pub(super) said: Description,
-    schema: Option<jsonschema::Validator>,
     /// What a call may spend unless a case says otherwise.
     pub(super) limits: Limits,
     /// What `wasi:config` gives unless a case says otherwise.
@@ -100,9 +99,8 @@ impl Subject {
         let Ok(said) = described else {
             return Ok((None, rows));
         };
-        let schema = said.context_schema.as_ref().and_then(|schema| engine::context_validator(schema).ok());
         let (id, limits, config) = (target.id.clone(), target.limits, target.config.clone());
-        Ok((Some(Self { engine, component, id, said, schema, limits, config }), rows))
+        Ok((Some(Self { engine, component, id, said, limits, config }), rows))
     }
 
     /// Whether it imports what somebody would have to grant it.
@@ -130,15 +128,7 @@ impl Subject {
 
     /// What is wrong with a context, by the agent's own schema; the host refuses it then.
     pub(super) fn check_context(&self, context: Option<&str>) -> Result<(), String> {
-        let Some(schema) = &self.schema else { return Ok(()) };
-        let value = match context {
-            Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
-            None => serde_json::Value::Null,
-        };
-        schema.validate(&value).map_err(|error| match error.instance_path().to_string() {
-            place if place.is_empty() => error.to_string(),
-            place => format!("at `{place}`: {error}"),
-        })
+        self.said.context_schema.as_ref().map_or(Ok(()), |schema| schema.check(context))
     }
 
     /// Runs a task in a fresh sandbox, as a host would for a caller with every right.
