@@ -1,6 +1,6 @@
 //! What Prometheus sees: figures that agree with the agents' pages, for operators only.
 
-use crate::support::{Request, Server};
+use crate::support::{Fleet, Request, Server, poll_until};
 
 /// The value of a line that begins with this name and labels.
 fn value(page: &str, line: &str) -> Option<f64> {
@@ -26,6 +26,7 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
         ("stockade_agent_reload_failing{agent=\"echo\"}", 0.0),
         ("stockade_agent_reload_failing{agent=\"gone\"}", 1.0),
         ("stockade_reloads_total{outcome=\"failed\"}", 1.0),
+        ("stockade_log_lines_dropped_total", 0.0),
     ] {
         assert_eq!(value(&page, line), Some(expected), "{line}\n{page}");
     }
@@ -51,4 +52,22 @@ fn metrics_are_for_operators() {
         assert!(message.contains("`operator`"), "{message}");
     }
     server.ask_plainly(Request::get("/metrics")).expect_failure(401, "unauthorized");
+}
+
+#[test]
+fn who_comes_under_a_removed_agents_id_starts_at_zero() {
+    const OTHER: &str = "[agents.echo]\ncomponent = \"<echo>\"\n";
+    let both = format!("{OTHER}[agents.again]\ncomponent = \"<hostile>\"\n");
+    let fleet = Fleet::new(&both);
+    let server = fleet.serve();
+    server.call("again", "system memory").expect(200);
+    server.wait_for_page("again", "its denial is shown", |page| {
+        page["calls"] == 1 && page["denials"].as_array().is_some_and(|denials| denials.len() == 1)
+    });
+    fleet.settings(OTHER);
+    poll_until("it is removed", || (server.get("/orchestrator/agents/again").status == 404).then_some(()));
+    assert!(!server.get("/metrics").text.contains("again"), "its series are gone");
+    fleet.settings(&both);
+    let page = server.wait_for_page("again", "it serves again", |page| page["status"] == "active");
+    assert_eq!((&page["calls"], &page["denials"]), (&0.into(), &serde_json::json!([])), "{page}");
 }

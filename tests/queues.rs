@@ -1,4 +1,4 @@
-//! Permits and queues: who waits, who is turned away, and what a client that leaves gives back.
+//! Permits and queues: who waits, who is rejected, and what a client that leaves gives back.
 
 use std::thread;
 

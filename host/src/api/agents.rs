@@ -316,7 +316,7 @@ struct LoadShown<'a> {
     queued: u32,
     /// Calls that began.
     calls: u64,
-    /// Those that ended without an answer, and calls that were turned away.
+    /// Those that ended without an answer, and calls that were rejected.
     errors: u64,
     /// The code of the last call that failed.
     last_error: Option<&'a str>,

@@ -133,7 +133,7 @@ impl Live {
             tracing::error!(reason = %failure, "the agents' settings were not applied, but for what they withdraw; save the file again once this is mended");
             Vec::new()
         });
-        host.scheduler.refit(&new.scheduler);
+        host.scheduler.resize(&new.scheduler);
         if old.router != new.router {
             host.registry.set_router(router_settings(&new.router)).await;
         }
@@ -172,7 +172,7 @@ impl Live {
 async fn load(host: Arc<Host>, agents: Vec<Arc<AgentConfig>>, diff: Diff) {
     host.registry.load(agents).await;
     // Those that went live have limits of their own.
-    host.scheduler.refit(&host.config().scheduler);
+    host.scheduler.resize(&host.config().scheduler);
     let names = |ids: &[AgentId]| ids.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ");
     let changed: Vec<AgentId> = diff.changed.iter().map(|change| change.id.clone()).collect();
     tracing::info!(

@@ -16,7 +16,7 @@ pub struct SchedulerConfig {
     pub agent_concurrent: u32,
     /// `agent_queue`: calls of one agent that wait, unless the agent says. Default 1,000.
     pub agent_queue: u32,
-    /// `queue_timeout`: how long a call waits before it is turned away. Default 10 s.
+    /// `queue_timeout`: how long a call waits before it is rejected. Default 10 s.
     pub queue_timeout: Duration,
 }
 
@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
         count(0, 1_000_000, 1_000),
         "calls of one agent that wait, unless the agent says",
     ),
-    Key::new("queue_timeout", time(1, HOUR, 10_000), "how long a call waits before it is turned away"),
+    Key::new("queue_timeout", time(1, HOUR, 10_000), "how long a call waits before it is rejected"),
 ];
 
 /// Reads `[scheduler]`.

@@ -37,7 +37,7 @@ pub use register::{
     Component, Generate, MAX_GENERATED, MayPlace, Place, Placing, RegisterError, Registration,
 };
 pub use reload::SettingsChange;
-pub use snapshot::{AgentEntry, LoadReport, Snapshot};
+pub use snapshot::{AgentEntry, LoadReport, Snapshot, Stay};
 pub use store::{Store, StoreError};
 pub use trial::Ended;
 pub use versions::ChangeError;

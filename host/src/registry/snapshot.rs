@@ -42,7 +42,13 @@ pub struct AgentEntry {
     pub last_load: Option<LoadReport>,
     /// What is remembered of it across restarts.
     pub record: Arc<Record>,
+    /// The same for as long as the agent is there: who comes later under its id has another.
+    pub stay: Arc<Stay>,
 }
+
+/// An agent's stay among the agents, from the moment it is added to its removal.
+#[derive(Debug, Default)]
+pub struct Stay;
 
 /// Settings that are proposed with whatever the component's file holds.
 #[derive(Clone)]
@@ -79,6 +85,7 @@ impl AgentEntry {
             version: None,
             last_load: None,
             record,
+            stay: Arc::default(),
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) struct Gate {
 struct State {
     limit: u32,
     running: u32,
+    /// Those of which a call runs or waits; the others have no lane.
     agents: HashMap<AgentId, Lane>,
     waiting: Rotation<AgentId>,
     tickets: u64,
@@ -65,7 +66,7 @@ impl Gate {
 
     /// Lets so many calls run at once from now on, over all and of each agent. Those that run go on;
     /// where there is more room, who waits gets it now.
-    pub(super) fn refit(&self, limit: u32, limit_of: impl Fn(&AgentId) -> u32) {
+    pub(super) fn resize(&self, limit: u32, limit_of: impl Fn(&AgentId) -> u32) {
         let mut state = self.state.lock();
         state.limit = limit.max(1);
         for (agent, lane) in &mut state.agents {
@@ -112,6 +113,7 @@ impl Gate {
             return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone() }));
         }
         if lane.queue.len() >= room.queued as usize {
+            state.sweep(agent);
             return Err(Refused::QueueFull);
         }
         state.tickets += 1;
@@ -142,6 +144,7 @@ impl Gate {
             lane.running -= 1;
         }
         state.wake();
+        state.sweep(agent);
     }
 
     fn give_up(&self, agent: &AgentId, ticket: u64) {
@@ -154,10 +157,19 @@ impl Gate {
                 state.waiting.leave(agent);
             }
         }
+        state.sweep(agent);
     }
 }
 
 impl State {
+    /// Removes an agent's lane if no call of it runs or waits.
+    fn sweep(&mut self, agent: &AgentId) {
+        let idle = |lane: &Lane| lane.running == 0 && lane.queue.is_empty();
+        if self.agents.get(agent.as_str()).is_some_and(idle) {
+            self.agents.remove(agent.as_str());
+        }
+    }
+
     /// Hands free permits to waiters, lane after lane.
     fn wake(&mut self) {
         while self.running < self.limit {
@@ -258,6 +270,21 @@ mod tests {
         drop(first);
         assert!(acquire(&gate, "c", (2, 0), LONG).await.is_ok());
         assert_eq!(gate.occupancy(&agent("a")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn an_agent_has_a_lane_while_a_call_of_it_runs_or_waits() {
+        let gate = Gate::new(1);
+        let held = acquire(&gate, "a", (1, 1), LONG).await;
+        for number in 0..100 {
+            let name = format!("agent-{number}");
+            let impatient = acquire(&gate, &name, (1, 1), Duration::from_millis(1)).await;
+            assert_eq!(impatient.err(), Some(Refused::TooLong));
+            assert_eq!(acquire(&gate, &name, (1, 0), LONG).await.err(), Some(Refused::QueueFull));
+        }
+        assert_eq!(gate.state.lock().agents.len(), 1);
+        drop(held);
+        assert_eq!(gate.state.lock().agents.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

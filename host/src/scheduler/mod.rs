@@ -206,25 +206,28 @@ impl Scheduler {
     /// What `agent` is doing now and has done since the start.
     pub fn load_of(&self, agent: &AgentId) -> AgentLoad {
         let (running, queued) = self.inner.gate.occupancy(agent);
-        self.inner.stats.load(agent, running, queued)
+        match self.inner.registry.snapshot().agent(agent.as_str()) {
+            Some(entry) => self.inner.stats.load(entry, running, queued),
+            None => AgentLoad { running, queued, ..AgentLoad::default() },
+        }
     }
 
     /// Other settings, of its own or of agents: for tasks that come from now on, and for those that
     /// wait.
-    pub fn refit(&self, config: &SchedulerConfig) {
+    pub fn resize(&self, config: &SchedulerConfig) {
         self.inner.config.store(Arc::new(config.clone()));
         let snapshot = self.inner.registry.snapshot();
         let own = |agent: &AgentId| snapshot.agent(agent.as_str())?.config.max_concurrent;
         let limit_of = |agent: &AgentId| own(agent).unwrap_or(config.agent_concurrent);
-        self.inner.gate.refit(config.max_concurrent, limit_of);
+        self.inner.gate.resize(config.max_concurrent, limit_of);
     }
 
-    /// From now on new tasks are turned away; those that run go on.
+    /// From now on new tasks are rejected; those that run go on.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Release);
     }
 
-    /// Whether new tasks are turned away.
+    /// Whether new tasks are rejected.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
     }
@@ -249,10 +252,9 @@ impl Inner {
             return Err(Failure::Draining);
         }
         let entry = self.find(&submission.agent, &submission.principal)?;
-        call.stats = Some(self.stats.of(&entry.id));
+        call.stats = Some(self.stats.of(&entry));
         let version = serving(&entry)?;
         let query = query_of(submission, &version)?;
-        version.check_context(submission.context.as_deref()).map_err(Failure::InvalidContext)?;
         let config = self.config.load();
         let limit = version.limits.timeout;
         let deadline = accepted + limit;
@@ -289,10 +291,6 @@ impl Inner {
         };
         let entry = self.find(&submission.agent, &principal)?;
         let newest = serving(&entry)?;
-        if newest.digest != version.digest {
-            let context = submission.context.as_deref();
-            newest.check_context(context).map_err(Failure::InvalidContext)?;
-        }
         call.asked_by(&principal);
         // A version with less time counts from the same moment; the time that was promised stands.
         Ok(Admitted { version: newest, query, permit, deadline })

@@ -1,12 +1,13 @@
 //! Counters of each agent since the start. Emitted for every end of a call, cancels included.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::domain::{AgentId, Denial, Failure};
+use crate::registry::{AgentEntry, Stay};
 
 /// What an agent is doing now and has done since the start.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +18,7 @@ pub struct AgentLoad {
     pub queued: u32,
     /// Calls that began, ever.
     pub calls: u64,
-    /// Those that ended without an answer, and calls that were turned away; not those whose caller
+    /// Those that ended without an answer, and calls that were rejected; not those whose caller
     /// can mend them.
     pub errors: u64,
     /// The code of the last such end.
@@ -53,7 +54,7 @@ impl AgentStats {
     /// A call ended, with this failure if it did not succeed.
     pub(super) fn ended(&self, failure: Option<&Failure>, denials: &[Denial]) {
         if let Some(failure) = failure {
-            self.turned_away(failure);
+            self.rejected(failure);
         }
         if !denials.is_empty() {
             let mut rare = self.rare.lock();
@@ -66,7 +67,7 @@ impl AgentStats {
     }
 
     /// A task did not get to run, or failed. What only its caller can mend is no error of the agent's.
-    fn turned_away(&self, failure: &Failure) {
+    fn rejected(&self, failure: &Failure) {
         if !failure.is_the_callers() {
             self.errors.fetch_add(1, Ordering::Relaxed);
             self.rare.lock().last_error = Some(failure.code());
@@ -74,25 +75,58 @@ impl AgentStats {
     }
 }
 
-/// All agents' counters.
+/// The least number of agents at which counters of agents that are gone are looked for.
+const SWEEP: usize = 64;
+
+/// All agents' counters. Those of an agent that was removed go with it: once others are added, or
+/// another comes under its id.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    agents: RwLock<HashMap<AgentId, Arc<AgentStats>>>,
+    agents: RwLock<Agents>,
+}
+
+#[derive(Debug, Default)]
+struct Agents {
+    counters: HashMap<AgentId, (Weak<Stay>, Arc<AgentStats>)>,
+    /// The number at which they are swept next.
+    sweep: usize,
+}
+
+impl Agents {
+    fn get(&self, entry: &AgentEntry) -> Option<&Arc<AgentStats>> {
+        let (stay, stats) = self.counters.get(entry.id.as_str())?;
+        std::ptr::eq(stay.as_ptr(), Arc::as_ptr(&entry.stay)).then_some(stats)
+    }
+
+    fn sweep(&mut self) {
+        if self.counters.len() < self.sweep.max(SWEEP) {
+            return;
+        }
+        self.counters.retain(|_, (stay, _)| stay.strong_count() > 0);
+        self.sweep = self.counters.len() * 2;
+    }
 }
 
 impl Stats {
-    /// The counters of `agent`.
-    pub(super) fn of(&self, agent: &AgentId) -> Arc<AgentStats> {
-        if let Some(stats) = self.agents.read().get(agent.as_str()) {
+    /// The counters of an agent.
+    pub(super) fn of(&self, entry: &AgentEntry) -> Arc<AgentStats> {
+        if let Some(stats) = self.agents.read().get(entry) {
             return stats.clone();
         }
-        self.agents.write().entry(agent.clone()).or_default().clone()
+        let mut agents = self.agents.write();
+        if let Some(stats) = agents.get(entry) {
+            return stats.clone();
+        }
+        agents.sweep();
+        let stats: Arc<AgentStats> = Arc::default();
+        agents.counters.insert(entry.id.clone(), (Arc::downgrade(&entry.stay), stats.clone()));
+        stats
     }
 
     /// What they say, with what the gate knows.
-    pub(super) fn load(&self, agent: &AgentId, running: u32, queued: u32) -> AgentLoad {
+    pub(super) fn load(&self, entry: &AgentEntry, running: u32, queued: u32) -> AgentLoad {
         let agents = self.agents.read();
-        let Some(stats) = agents.get(agent.as_str()) else {
+        let Some(stats) = agents.get(entry) else {
             return AgentLoad { running, queued, ..AgentLoad::default() };
         };
         let rare = stats.rare.lock();
