@@ -261,6 +261,7 @@ fn what_waits_in_a_queue_runs_with_what_its_key_and_its_agent_may_then() {
     assert_eq!(lent["data"]["outcome"], "denied", "{lent}");
     let ended = server.log_lines("a task has ended", |line| line["message"] == "task ended");
     assert!(ended.iter().all(|line| line["key"] != "one"), "what came with the key ran: {ended:?}");
+    assert_eq!(server.agent("a")["calls"], 2, "the one that ran, and the other key's");
     // The same for a grant of the agent.
     let running = begin(&server, ADMIN, "a", "sleep 600000");
     server.wait_for_load("a", 1, 0);

@@ -75,9 +75,12 @@ impl Call {
         self.caller = principal.capability_scope.clone();
     }
 
-    /// It may run.
+    /// It may run. From here on it counts as a call, also where its caller leaves before its first turn.
     pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit) {
         let queued = self.accepted.elapsed();
+        if let Some(stats) = &self.stats {
+            stats.began();
+        }
         self.clock = Arc::default();
         self.running = Some(Running { version, queued, _permit: permit });
     }
@@ -116,11 +119,10 @@ impl Call {
             let checked = tokio::time::timeout_at(task.deadline.into(), check).await;
             let checked = checked.unwrap_or(Err(Failure::DeadlineExceeded { limit, queued: true }));
             if let Err(failure) = checked {
-                return self.ends(Err(failure));
+                // No code ran: nothing is said of it.
+                self.running = None;
+                return self.reject(failure);
             }
-        }
-        if let Some(stats) = &self.stats {
-            stats.began();
         }
         let result = host.engine.call(&invocation, task, &mut self.spent).await;
         self.ends(result)
