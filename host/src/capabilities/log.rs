@@ -105,10 +105,8 @@ impl GuestLog {
             self.left_out += 1;
             return;
         }
-        // Nothing that a guest writes may look like a line of the host's own.
-        let text = String::from_utf8_lossy(line)
-            .trim_end()
-            .replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        // What shows it escapes it.
+        let text = String::from_utf8_lossy(line).trim_end().to_owned();
         if source == Source::Stderr && !text.trim().is_empty() && !is_advice(&text) {
             if self.last_stderr.len() == LAST_LINES {
                 self.last_stderr.pop_front();

@@ -1,16 +1,19 @@
 //! Where a guest was when it trapped, for its author: the guest's own functions first, with file
 //! and line where they are known. Bounded, and safe to log.
 
+use std::fmt::Write;
+
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::lines::Lines;
 use super::meaning::{self, bounded};
+use crate::domain::text::Escaper;
 
 /// How many functions are looked at, from the innermost: wasmtime takes no more.
 pub(super) const EXAMINED: usize = 20;
 /// How many functions are named.
 const MAX_FRAMES: usize = 16;
-/// How much of a function's name is shown, in characters.
+/// How much of a function's name is shown, in bytes.
 const MAX_NAME: usize = 160;
 /// The longest name that is unfolded, in bytes. A short name can stand for an endless one, too: no
 /// more is unfolded than is shown.
@@ -105,15 +108,10 @@ fn unfolded(name: &str) -> String {
 
 /// A stranger's text in one line of bounded length.
 fn printable(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(MAX_NAME * 2).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if let Some((end, _)) = shown.char_indices().nth(MAX_NAME) {
-        let rest = shown.split_off(end);
-        if !rest.is_empty() {
-            shown.push('…');
-        }
-    }
-    shown
+    let mut shown = Escaper::new(String::new(), MAX_NAME);
+    // What is too long is cut, which is no failure here.
+    let _ = shown.write_str(text);
+    shown.finish()
 }
 
 #[cfg(test)]
