@@ -80,13 +80,13 @@ impl ContextSchema {
         for pattern in found {
             let size = automaton(pattern)?;
             total += size;
+            if total > MAX_AUTOMATA {
+                return Err(format!(
+                    "the patterns of `context-schema` need more than {} KiB together as automata; use fewer or smaller ones",
+                    MAX_AUTOMATA / 1024
+                ));
+            }
             weights.insert(pattern.to_owned(), (size as u64).div_ceil(STATE));
-        }
-        if total > MAX_AUTOMATA {
-            return Err(format!(
-                "the patterns of `context-schema` need more than {} KiB together as automata; use fewer or smaller ones",
-                MAX_AUTOMATA / 1024
-            ));
         }
         let validator = build(&value, MAX_AUTOMATON)
             .map_err(|error| format!("`context-schema` is not a JSON schema: {error}"))?;
