@@ -293,7 +293,7 @@ impl Draft<'_> {
         let stands = |entry: &AgentEntry| match &cause {
             // What a file holds is proposed with what was said last.
             Cause::Proposed { .. } => is_told(entry),
-            Cause::Registered | Cause::Approved(_) | Cause::Resumed | Cause::RolledBack { .. } => {
+            Cause::Registered | Cause::Approved { .. } | Cause::Resumed | Cause::RolledBack { .. } => {
                 is_told(entry) || Arc::ptr_eq(&entry.config, &config)
             }
         };
@@ -334,7 +334,7 @@ impl Draft<'_> {
             }
         };
         let mut approved = entry.record.approved.clone();
-        if let Cause::Approved(capabilities) = &cause {
+        if let Cause::Approved { capabilities, .. } = &cause {
             approved.extend(capabilities.iter().cloned());
         }
         if config.fingerprint(&granted(&config, &approved)) != version.settings {
@@ -455,7 +455,9 @@ impl Draft<'_> {
         }
         // Other code than what served, in the place of code that did well, is watched.
         let watched = match cause {
-            Cause::Proposed { .. } | Cause::Registered | Cause::Approved(_) => old.trial.is_fine(self.config),
+            Cause::Proposed { .. } | Cause::Registered | Cause::Approved { .. } => {
+                old.trial.is_fine(self.config)
+            }
             Cause::Resumed | Cause::RolledBack { .. } => false,
         };
         let bound = Bound::new(self.config).filter(|_| watched);

@@ -155,7 +155,11 @@ pub(super) enum Cause {
     /// Somebody who registers it now.
     Registered,
     /// An operator let it in, with these capabilities.
-    Approved(BTreeSet<String>),
+    Approved {
+        capabilities: BTreeSet<String>,
+        /// The stamp of what waited when they said so; `None` where nothing did.
+        seen: Option<Digest>,
+    },
     /// What serves, or served last: at a start, or under other settings.
     Resumed,
     /// An earlier version comes back in place of this code, for this reason.
@@ -187,7 +191,10 @@ impl Record {
             // A word for this code under these settings, whatever serves.
             Cause::Registered => true,
             // The operator has seen what waited then.
-            Cause::Approved(_) => digest.is_some_and(|digest| self.waits(&digest)),
+            Cause::Approved { seen, .. } => {
+                let waits = self.pending.as_ref().map(Pending::stamp);
+                digest.is_some_and(|digest| self.waits(&digest)) && waits == *seen
+            }
             // It brings nothing back: what was taken back or replaced meanwhile stays so.
             Cause::Resumed => serving.is_some() && serving == digest,
             Cause::RolledBack { from, .. } => serving == Some(*from) && digest != Some(*from),
@@ -218,7 +225,7 @@ impl Record {
                 }
                 record.pending = None;
             }
-            Cause::Approved(capabilities) => {
+            Cause::Approved { capabilities, .. } => {
                 record.approved.extend(capabilities.iter().cloned());
                 record.pending = None;
             }
@@ -256,12 +263,12 @@ impl Record {
                 record.previous.retain(|release| release.digest != *from);
                 record.block(*from, reason.clone());
             }
-            Cause::Proposed { .. } | Cause::Registered | Cause::Approved(_) | Cause::Resumed => {
+            Cause::Proposed { .. } | Cause::Registered | Cause::Approved { .. } | Cause::Resumed => {
                 // Other settings are no other code: what comes back by a rollback is code.
                 record.previous.retain(|release| release.digest != candidate.digest);
                 let was = was.filter(|was| was.digest != candidate.digest);
                 if let Some(was) = &was
-                    && matches!(cause, Cause::Approved(_))
+                    && matches!(cause, Cause::Approved { .. })
                     && record.proposed == Some(was.digest)
                 {
                     // Its file still holds it: without this the next start would undo the approval.
@@ -307,7 +314,7 @@ impl Record {
         let stays = || self.serving.as_ref().and_then(let_in);
         let decided = match cause {
             Cause::Proposed { .. } | Cause::Registered | Cause::Resumed => stays(),
-            Cause::Approved(_) => {
+            Cause::Approved { .. } => {
                 let asked = self.pending.as_ref().filter(|pending| pending.digest == candidate.digest);
                 asked.and_then(|pending| pending.category.clone()).or_else(stays)
             }

@@ -147,7 +147,8 @@ impl Registry {
             }
             pending => pending.as_ref(),
         };
-        if stamp.is_some_and(|stamp| pending.map(Pending::stamp) != Some(stamp)) {
+        let seen = pending.map(Pending::stamp);
+        if stamp.is_some_and(|stamp| seen != Some(stamp)) {
             return Err(ChangeError::OtherStamp { agent: id.clone(), digest });
         }
         let settings = pending.and_then(|pending| pending.settings.as_deref());
@@ -179,7 +180,8 @@ impl Registry {
             let over = Some(entry.card.category.as_str());
             allowed(&may_place, &Placing { id, over, category, granted })?;
         }
-        let attempt = self.attempt(&config, Cause::Approved(wants), Some(digest), result, began);
+        let cause = Cause::Approved { capabilities: wants, seen };
+        let attempt = self.attempt(&config, cause, Some(digest), result, began);
         self.settle(id, Attempt { basis, ..attempt }).await
     }
 

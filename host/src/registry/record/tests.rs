@@ -33,6 +33,12 @@ fn category(record: &Record) -> Option<&str> {
     record.serving.as_ref().and_then(|serving| serving.category.as_deref())
 }
 
+/// An operator's word on what waits of `record` now.
+fn approved_with(record: &Record, capabilities: &[&str]) -> Cause {
+    let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
+    Cause::Approved { capabilities, seen: record.pending.as_ref().map(Pending::stamp) }
+}
+
 fn wanting(code: u8) -> Candidate {
     let system = || "system".to_owned();
     Candidate { ungranted: vec![system()], capabilities: [system()].into(), ..candidate(code, 0) }
@@ -96,7 +102,7 @@ fn more_rights_wait_for_the_operator_but_not_at_first() {
     assert_eq!(waits.serving, plain.serving);
     let again = waits.judge(&wanting(2), &proposed(&waits), KEEP, NOW + Duration::from_secs(9));
     assert_eq!(again, Ruling::Waits(waits.clone()), "it waits since it first came");
-    let approved = live(&waits, &wanting(2), &Cause::Approved(["system".to_owned()].into()));
+    let approved = live(&waits, &wanting(2), &approved_with(&waits, &["system"]));
     assert_eq!((&approved.pending, approved.generation), (&None, 2));
     assert!(approved.approved.contains("system"));
     // What the old version imports as well was decided when that went live.
@@ -132,7 +138,7 @@ fn code_that_was_taken_back_stays_out_until_it_is_let_in() {
         assert_eq!(refused, Ruling::Blocked("it failed".to_owned()));
     }
     assert_eq!(record.judge(&candidate(2, 0), &Cause::Resumed, KEEP, NOW), Ruling::Stale);
-    let again = live(&record, &candidate(2, 0), &Cause::Approved(BTreeSet::new()));
+    let again = live(&record, &candidate(2, 0), &approved_with(&record, &[]));
     assert_eq!((again.generation, again.blocked.len()), (4, 0));
 }
 
@@ -140,7 +146,7 @@ fn code_that_was_taken_back_stays_out_until_it_is_let_in() {
 fn an_approval_of_older_code_holds_while_its_file_is_the_newer() {
     // 3 serves from its file; 2 was taken back before.
     let record = propose(&live(&up_to(2), &candidate(1, 0), &back(2)), &candidate(3, 0));
-    let record = live(&record, &candidate(2, 0), &Cause::Approved(BTreeSet::new()));
+    let record = live(&record, &candidate(2, 0), &approved_with(&record, &[]));
     let Ruling::Blocked(reason) = record.judge(&candidate(3, 0), &proposed(&record), KEEP, NOW) else {
         panic!("the next start must not undo it: {record:?}");
     };
@@ -149,7 +155,8 @@ fn an_approval_of_older_code_holds_while_its_file_is_the_newer() {
     let record = live(&record, &candidate(3, 0), &back(2));
     assert_eq!(record.blocked.iter().map(|blocked| blocked.digest).collect::<Vec<_>>(), [digest(2)]);
     // Where the file holds what is let in, nothing else is kept out.
-    let record = live(&waiting(&up_to(1), &wanting(2)), &wanting(2), &Cause::Approved(BTreeSet::new()));
+    let waits = waiting(&up_to(1), &wanting(2));
+    let record = live(&waits, &wanting(2), &approved_with(&waits, &[]));
     assert_eq!(record.blocked, []);
     assert_eq!(propose(&record, &candidate(1, 0)).generation, 3);
 }
@@ -164,10 +171,10 @@ fn new_code_moves_into_another_category_by_an_operators_word_alone() {
     assert_eq!(waiting.serving, first.serving);
     let pending = waiting.pending.clone().expect("it waits");
     assert_eq!(pending.wants_in_words(), ["category: finance"]);
-    let approved = live(&waiting, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
+    let approved = live(&waiting, &saying(2, "finance"), &approved_with(&waiting, &[]));
     assert_eq!((category(&approved), &approved.pending), (Some("finance"), &None));
     // By then it says something else: what was seen is what is let in.
-    let turned = live(&waiting, &saying(2, "secret"), &Cause::Approved(BTreeSet::new()));
+    let turned = live(&waiting, &saying(2, "secret"), &approved_with(&waiting, &[]));
     assert_eq!(category(&turned), Some("finance"));
     // Back to the code before is back to its place.
     let back = Cause::RolledBack { from: digest(2), reason: String::new() };
@@ -188,7 +195,7 @@ fn code_that_serves_stays_in_its_category_whatever_it_says_later() {
     }
     // Code that was taken back and is let in again was not asked about.
     let back = live(&propose(&first, &candidate(2, 0)), &candidate(1, 0), &back(2));
-    let again = live(&back, &saying(2, "finance"), &Cause::Approved(BTreeSet::new()));
+    let again = live(&back, &saying(2, "finance"), &approved_with(&back, &[]));
     assert_eq!(category(&again), Some("plain"));
 }
 
@@ -272,7 +279,7 @@ fn begin(record: &Record, event: Event) -> Begun {
         Event::Approve => {
             let pending = record.pending.as_ref().map(|pending| pending.digest);
             let seen = pending.or_else(|| record.blocked.first().map(|blocked| blocked.digest));
-            seen.map(|seen| (of(seen, 0), Cause::Approved(BTreeSet::new())))
+            seen.map(|seen| (of(seen, 0), approved_with(record, &[])))
         }
         Event::RollBack => {
             let to = record.previous.first().map(|release| of(release.digest, 0));
@@ -310,7 +317,7 @@ fn decide(record: &mut Record, begun: &Begun) {
                     assert!(was == Some(code) || before.waiting(candidate, NOW).is_none());
                     assert_eq!(next.pending, None);
                 }
-                Cause::Approved(_) => assert!(kept_out || waited, "nobody had seen it"),
+                Cause::Approved { .. } => assert!(kept_out || waited, "nobody had seen it"),
                 Cause::Resumed => {
                     assert_eq!(was, Some(code), "it undoes what was decided meanwhile");
                     assert_eq!(next.pending, before.pending);
@@ -394,11 +401,27 @@ fn what_was_begun_before_a_rollback_does_not_bring_back_what_was_taken_back() {
 }
 
 #[test]
+fn an_approval_lets_in_nothing_that_came_while_it_was_under_way() {
+    let first = propose(&Record::default(), &saying(1, "plain"));
+    let seen = waiting(&first, &saying(2, "games"));
+    let word = approved_with(&seen, &[]);
+    for other in [
+        saying(2, "finance"),
+        Candidate { with: Some("{}".to_owned()), ..saying(2, "games") },
+        Candidate { category: Some("games".to_owned()), ..wanting(2) },
+    ] {
+        let now = waiting(&seen, &other);
+        assert_eq!(now.judge(&other, &word, KEEP, NOW), Ruling::Stale, "{other:?}");
+    }
+    assert_eq!(live(&seen, &saying(2, "games"), &word).pending, None);
+}
+
+#[test]
 fn what_was_begun_before_an_approval_does_not_undo_it() {
     let record = waiting(&up_to(1), &wanting(2));
     for event in [Event::Save(1, false), Event::Resume(8), Event::RollBack, Event::Approve] {
         let begun = begin(&record, event);
-        let mut approved = live(&record, &wanting(2), &Cause::Approved(BTreeSet::new()));
+        let mut approved = live(&record, &wanting(2), &approved_with(&record, &[]));
         decide(&mut approved, &begun);
         assert_eq!(approved.serving_digest(), Some(digest(2)), "{event:?}");
     }
