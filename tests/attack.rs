@@ -1,13 +1,14 @@
 //! Guests that mean harm, two for each thread that runs guests, in a loop and with a key of their own:
 //! what everybody else notices of them is nothing.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::fleet::digest;
+use crate::support::fleet::{digest, plain};
 use crate::support::server::Start;
 use crate::support::{Fleet, Reply, Request, Server, guests};
 
@@ -122,6 +123,13 @@ fn writing_harms_nobody() {
 }
 
 #[test]
+fn other_calls_of_the_host_harm_nobody() {
+    let server = start(&harmful("harmful", "<hostile>"));
+    beside(&server, "harmful", &["random-numbers", "random-bytes 65536", "clocks", "start-up"]);
+    beside(&server, "harmful", &["flush", "splice", "make-sockets", "nested-data 10000"]);
+}
+
+#[test]
 fn names_of_functions_harm_nobody() {
     let agents = harmful("harmful-cpp", "<trap-cpp-name>") + &harmful("harmful-rust", "<trap-rust-name>");
     let server = start(&agents);
@@ -149,4 +157,135 @@ fn what_is_told_is_said_and_a_describe_that_does_not_answer_is_refused() {
     assert_eq!((&page["name"], &page["triggers"]), (&json!("Anna"), &json!(["what is told"])), "{page}");
     assert_eq!(server.call("a", "hello").expect(200)["response"], "hello");
     server.wait_for_failure("b", &["describe"]);
+}
+
+/// The context schemas of an attack, each with a context for it.
+fn schemas() -> Vec<(Value, Value)> {
+    let pattern = |pattern: &str, number: usize| json!({ "pattern": format!("{pattern}{number}") });
+    let long = "x".repeat(1_000_000);
+    vec![
+        (
+            json!({ "allOf": (0..1_800).map(|number| pattern("\\p{L}{80}", number)).collect::<Vec<_>>() }),
+            json!(long),
+        ),
+        (json!({ "properties": { "s": { "anyOf": vec![false; 10_000] } } }), json!({ "s": long })),
+        (
+            json!({ "anyOf": [{ "propertyNames": { "maxLength": 0 } }] }),
+            (0..6_000).map(|number| (format!("key-{number}"), json!(1))).collect::<Value>(),
+        ),
+        (
+            json!({ "allOf": (0..20)
+                .map(|number| pattern("(\\p{L}{0,9}\\p{N}{0,9}){0,9}é{0,99}\\p{L}{0,50}Qn$", number))
+                .collect::<Vec<_>>() }),
+            json!("ü".repeat(500_000)),
+        ),
+    ]
+}
+
+#[test]
+fn schemas_of_contexts_harm_nobody() {
+    let agents: String = (0..schemas().len())
+        .map(|number| harmful(&format!("harmful-{number}"), &format!("plugins/{number}.wasm")))
+        .collect();
+    let fleet = Fleet::new(&settings("").replace("[agents.polite]", &format!("{agents}[agents.polite]")));
+    for (number, (schema, _)) in schemas().into_iter().enumerate() {
+        fleet.plugin(&number.to_string(), &guests::storied(&json!({ "schema": schema.to_string() })));
+    }
+    let server = fleet.start().key(POLITE).serve();
+    server.call("polite", "before").expect(200);
+    let idle = server.resident();
+    thread::scope(|scope| {
+        for (number, (_, context)) in schemas().into_iter().enumerate() {
+            let agent = format!("harmful-{number}");
+            let body = json!({ "agent": agent, "query": "x", "context": context });
+            let request = Request::post("/orchestrator/execute", &body).key(HARMFUL);
+            let server = &server;
+            scope.spawn(move || {
+                let mut connection = server.connect();
+                for _ in 0..4 {
+                    check_end(&connection.ask(&request));
+                }
+            });
+        }
+        polite_calls(&server, 40, idle);
+    });
+}
+
+/// Registers a component under `id`, with the polite caller's key.
+fn register(server: &Server, id: &str, component: &[u8]) -> Reply {
+    let mut body = Vec::new();
+    let settings = json!({ "id": id, "limits": { "timeout": "1s" } }).to_string();
+    for (name, content) in [("settings", settings.as_bytes()), ("component", component)] {
+        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
+        body.extend(content);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--frontier--\r\n");
+    let request = Request::new("POST", "/api/agents")
+        .header("content-type", "multipart/form-data; boundary=frontier")
+        .body(body)
+        .key(POLITE);
+    server.ask_plainly(request)
+}
+
+#[test]
+fn agents_that_never_say_who_they_are_take_nobodys_place() {
+    let fleet = Fleet::new(&settings(""));
+    let server = fleet.start().key(POLITE).serve();
+    server.call("polite", "before").expect(200);
+    let idle = server.resident();
+    let waits = fs::read(guests::text("describe-waits")).expect("a component");
+    let asked: Vec<_> = (0..280)
+        .map(|number| {
+            // Another component each time: a custom section at its end.
+            let mut component = waits.clone();
+            component.extend([0, 11, 7]);
+            component.extend(format!("variant{number:03}").bytes());
+            (format!("harmful-{number}"), component)
+        })
+        .collect();
+    thread::scope(|scope| {
+        for (id, component) in &asked {
+            let server = &server;
+            scope.spawn(move || {
+                let answer = register(server, id, component);
+                assert!([422, 429, 503].contains(&answer.status), "{} {}", answer.status, answer.text);
+            });
+        }
+        polite_calls(&server, 60, idle);
+    });
+}
+
+#[test]
+fn a_host_with_harmful_agents_starts_again_and_serves_the_others() {
+    let mut agents = String::new();
+    for number in 0..40 {
+        agents += &harmful(&format!("harmful-waits-{number}"), "<describe-waits>");
+    }
+    for kind in ["spins", "traps", "panics", "schema"] {
+        agents += &harmful(&format!("harmful-{kind}"), &format!("plugins/{kind}.wasm"));
+    }
+    agents += &harmful("harmful-name", "<describe-traps-cpp-name>");
+    agents += &harmful("harmful-lies", "<lying-export>");
+    let fleet = Fleet::new(&settings(&agents));
+    for (name, describe) in [("spins", "spin"), ("traps", "trap"), ("panics", "panic")] {
+        fleet.plugin(name, &guests::storied(&json!({ "describe": describe })));
+    }
+    let (schema, _) = schemas().swap_remove(0);
+    fleet.plugin("schema", &guests::storied(&json!({ "schema": schema.to_string() })));
+    let server = fleet.start().key(POLITE).serve();
+    polite_calls(&server, 5, server.resident());
+    // One that came by request is there again, beside them.
+    register(&server, "kept", &plain(1)).expect(201);
+    for _ in 0..2 {
+        server.kill();
+        let server = fleet.start().key(POLITE).serve();
+        polite_calls(&server, 5, server.resident());
+        server.call("kept", "x").expect(200);
+        for agent in ["harmful-waits-0", "harmful-spins", "harmful-traps", "harmful-panics", "harmful-name"] {
+            assert_eq!(server.agent(agent)["status"], "failed", "{agent}");
+            server.call(agent, "x").expect_failure(503, "agent_unavailable");
+        }
+        server.kill();
+    }
 }

@@ -58,7 +58,7 @@ impl std::fmt::Debug for ContextSchema {
 }
 
 impl ContextSchema {
-    /// Parses and builds a schema within all bounds. It takes up to some tens of milliseconds.
+    /// Parses and builds a schema within all bounds. It takes milliseconds, up to about a second for the most patterns that fit.
     ///
     /// # Errors
     /// What is wrong with it, or which bound it exceeds.
