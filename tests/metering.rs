@@ -212,3 +212,20 @@ fn versions_that_wait_in_their_trials_take_nothing_from_calls() {
         }
     });
 }
+
+#[test]
+fn one_agents_long_turns_take_no_more_of_anothers_time_than_one_agents_share() {
+    let server = Server::with(
+        "[agents.transcode]\ncomponent = \"<transcode>\"\nlimits.timeout = \"9s\"\n\
+         [agents.hostile]\ncomponent = \"<hostile>\"\nlimits.timeout = \"6s\"\n",
+    );
+    std::thread::scope(|scope| {
+        // Strings between two components cost next to no fuel: only the clock tells how long this takes.
+        for _ in 0..48 {
+            scope.spawn(|| server.call("transcode", "e").expect_failure(504, "deadline_exceeded"));
+        }
+        poll_until("all of them run", || (server.agent("transcode")["running"] == 48).then_some(()));
+        // It has two thousand turns; behind 48 turns of others each, it would have no more than a few hundred.
+        server.call("hostile", "busy 10").expect(200);
+    });
+}

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::turns::Lane;
+
 /// How long a future on the guests' threads waited for its turns, and worked in them.
 #[derive(Debug)]
 pub struct RunClock {
+    lane: Arc<Lane>,
     made: Instant,
     /// Nanoseconds after `made`, plus one, since when it waits for its turn; 0 if it does not.
     ready: AtomicU64,
@@ -38,7 +41,15 @@ pub struct Progress {
 
 impl Default for RunClock {
     fn default() -> Self {
+        Self::of(Arc::default())
+    }
+}
+
+impl RunClock {
+    /// The clock of a future that shares its time with others of this lane.
+    pub fn of(lane: Arc<Lane>) -> Self {
         Self {
+            lane,
             made: Instant::now(),
             ready: AtomicU64::new(0),
             waited: AtomicU64::new(0),
@@ -50,9 +61,11 @@ impl Default for RunClock {
             host_bytes: AtomicU64::new(0),
         }
     }
-}
 
-impl RunClock {
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
     /// Whether it had a turn.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
@@ -99,8 +112,8 @@ impl RunClock {
         self.begun.store(true, Ordering::Release);
     }
 
-    pub(super) fn ends(&self, began: Instant) {
-        let worked = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    pub(super) fn ends(&self, took: Duration) {
+        let worked = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.worked.fetch_add(worked, Ordering::AcqRel);
     }
 }

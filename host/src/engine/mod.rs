@@ -26,6 +26,7 @@ mod settings;
 mod sweep;
 mod threads;
 mod trial;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use schema::ContextSchema;
 pub use self_test::{MAX_SELF_TESTS, SelfTestError};
 pub use threads::GuestTask;
 pub use trial::TrialError;
+pub use turns::Lane;
 
 use crate::capabilities::{self, CallState, Services};
 use crate::config::EngineConfig;

@@ -1,12 +1,11 @@
 //! The one place where guests are polled: threads apart from HTTP's own, and one queue.
 //!
-//! A guest that has burnt its share of fuel yields and goes to the back of the queue, so that
-//! a spinning guest delays others by a share and no more. A gate that is fair between tenants
-//! belongs where [`Queue`] hands out the next guest. A share that holds its thread for long all the
-//! same gets a spare thread beside it, which goes when that share ends.
+//! A guest that has burnt its share of fuel yields and goes to the back of its agent's lane, and lanes
+//! have the same time (`turns.rs`): however many guests of one agent spin, those of another wait for a
+//! share and no more. A share that holds its thread for long all the same gets a spare thread beside
+//! it, which goes when that share ends.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use async_task::Runnable;
 use parking_lot::{Condvar, Mutex};
 
 use super::clock::{self, RunClock};
+use super::turns::Turns;
 
 /// A share that takes longer than this holds its thread.
 const HELD_AFTER: Duration = Duration::from_millis(20);
@@ -60,7 +60,7 @@ pub(super) fn current_run() -> Run {
 
 type Guest = Runnable<Arc<RunClock>>;
 
-/// Guests that are ready to be polled, first come first served.
+/// Guests that are ready to be polled.
 struct Queue {
     made: Instant,
     state: Mutex<QueueState>,
@@ -74,7 +74,7 @@ struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    runnable: VecDeque<Guest>,
+    runnable: Turns<Guest>,
     idle: usize,
     closed: bool,
     runs: u64,
@@ -82,6 +82,12 @@ struct QueueState {
     /// Threads whose share takes too long.
     held: usize,
     spares: usize,
+}
+
+/// A turn that has ended.
+struct Ran {
+    clock: Arc<RunClock>,
+    took: Duration,
 }
 
 /// What the watcher sees of a thread.
@@ -102,7 +108,8 @@ impl Queue {
             drop(state);
             return drop(guest);
         }
-        state.runnable.push_back(guest);
+        let clock = guest.metadata().clone();
+        state.runnable.push(clock.lane(), guest);
         let wake = state.idle > 0;
         drop(state);
         if wake {
@@ -110,9 +117,13 @@ impl Queue {
         }
     }
 
-    /// The next guest and the number of its turn; `None` once this thread is to end.
-    fn pop(&self, slot: &Slot) -> Option<(Guest, u64)> {
+    /// The next guest and the number of its turn, after the turn that this thread ran last; `None` once
+    /// it is to end.
+    fn pop(&self, slot: &Slot, last: Option<Ran>) -> Option<(Guest, u64)> {
         let mut state = self.state.lock();
+        if let Some(Ran { clock, took }) = last {
+            state.runnable.ended(clock.lane(), took);
+        }
         if slot.held.swap(false, Ordering::AcqRel) {
             state.held -= 1;
             // Spares that are idle go.
@@ -122,7 +133,7 @@ impl Queue {
             if state.closed || (slot.is_spare && state.spares > state.held) {
                 return None;
             }
-            if let Some(guest) = state.runnable.pop_front() {
+            if let Some(guest) = state.runnable.pop() {
                 state.runs += 1;
                 return Some((guest, state.runs));
             }
@@ -132,7 +143,7 @@ impl Queue {
         }
     }
 
-    fn run(&self, slot: &Slot, (guest, number): (Guest, u64)) {
+    fn run(&self, slot: &Slot, (guest, number): (Guest, u64)) -> Ran {
         let clock = guest.metadata().clone();
         clock::set(Some(clock.clone()));
         let began = Instant::now();
@@ -153,7 +164,9 @@ impl Queue {
         CURRENT.set(Run { number: 0, began: None });
         clock::set(None);
         slot.since.store(0, Ordering::SeqCst);
-        clock.ends(began);
+        let took = began.elapsed();
+        clock.ends(took);
+        Ran { clock, took }
     }
 
     fn close(&self) {
@@ -180,8 +193,9 @@ impl Queue {
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _entered = runtime.enter();
             worker.queue.lower_priority();
-            while let Some(next) = worker.queue.pop(&worker.slot) {
-                worker.queue.run(&worker.slot, next);
+            let mut last = None;
+            while let Some(next) = worker.queue.pop(&worker.slot, last) {
+                last = Some(worker.queue.run(&worker.slot, next));
             }
         })?;
         state.spares += usize::from(is_spare);

@@ -78,10 +78,11 @@ impl Call {
     /// It may run. From here on it counts as a call, also where its caller leaves before its first turn.
     pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit) {
         let queued = self.accepted.elapsed();
-        if let Some(stats) = &self.stats {
+        let lane = self.stats.as_ref().map(|stats| {
             stats.began();
-        }
-        self.clock = Arc::default();
+            stats.lane.clone()
+        });
+        self.clock = Arc::new(RunClock::of(lane.unwrap_or_default()));
         self.running = Some(Running { version, queued, _permit: permit });
     }
 

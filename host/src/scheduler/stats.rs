@@ -1,4 +1,5 @@
-//! Counters of each agent since the start. Emitted for every end of a call, cancels included.
+//! Counters of each agent since the start, and its lane on the guests' threads. Emitted for every end of
+//! a call, cancels included.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::domain::{AgentId, Denial, Failure};
+use crate::engine::Lane;
 use crate::registry::{AgentEntry, Stay};
 
 /// What an agent is doing now and has done since the start.
@@ -33,6 +35,8 @@ const MAX_DENIALS: usize = 32;
 /// One agent's counters.
 #[derive(Debug, Default)]
 pub(super) struct AgentStats {
+    /// Its guests' share of time.
+    pub(super) lane: Arc<Lane>,
     calls: AtomicU64,
     errors: AtomicU64,
     rare: Mutex<Rare>,
