@@ -229,3 +229,9 @@ fn one_agents_long_turns_take_no_more_of_anothers_time_than_one_agents_share() {
         server.call("hostile", "busy 10").expect(200);
     });
 }
+
+#[test]
+fn an_answer_that_is_far_too_large_is_not_held_while_its_guest_goes_on() {
+    let server = Server::with("[agents.long]\ncomponent = \"<answers-at-length>\"\n");
+    server.call("long", "anything").expect_failure(502, "output_too_large");
+}

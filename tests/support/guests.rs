@@ -53,6 +53,10 @@ pub(crate) fn text(name: &str) -> PathBuf {
         "describe-waits" => framed("describe-waits")
             .replace(";; IMPORTS", &read("waiter.wat"))
             .replace("(instantiate $agent)", "(instantiate $agent (with \"wait\" (func $wait)))"),
+        "answers-at-length" => framed("answers-at-length").replace(
+            "(core func $core-handle) (memory $memory) (realloc $realloc)",
+            "(core func $core-handle) (memory $memory) (realloc $realloc) (post-return $after)",
+        ),
         "trap-cpp-name" => framed("trap-under-a-name").replace("NAME", &cpp_name(12)),
         "trap-rust-name" => framed("trap-under-a-name").replace("NAME", &rust_name(1 << 20)),
         "trap-limit-name" => {

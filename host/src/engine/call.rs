@@ -53,6 +53,11 @@ pub struct Spent {
     pub lines_left_out: u64,
 }
 
+/// How many bytes a byte of an answer may have in the guest: it may write UTF-16.
+const ENCODED: u64 = 2;
+/// What an answer may have besides its texts, in bytes: lists and options.
+const AROUND_TEXTS: u64 = 64 * 1024;
+
 /// A store that accounts for itself as it is dropped.
 pub(super) struct Sandbox<'a> {
     pub(super) store: Store<CallState>,
@@ -80,12 +85,13 @@ impl<'a> Sandbox<'a> {
             CallState::new(services.clone(), invocation.rights.clone(), invocation.caller.clone(), &limits);
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
-        let transfer = limits.host_bytes.max(limits.output.saturating_add(1));
+        // What is taken over is in the host's memory, and the guest goes on after it (`post-return`).
+        let answer = limits.output.saturating_mul(ENCODED).saturating_add(AROUND_TEXTS);
         store.set_max_component_handles(limits.handles as usize);
         store.set_fuel(limits.fuel)?;
         let slice = engine.config.fuel_yield_interval.max(1);
         store.fuel_async_yield_interval(Some(slice))?;
-        let result_bytes = usize::try_from(transfer).unwrap_or(usize::MAX);
+        let result_bytes = usize::try_from(answer).unwrap_or(usize::MAX);
         store.call_hook_async(Crossing::new(slice, limits.fuel, result_bytes));
         let lines = invocation.component.lines.clone();
         Ok(Self { store, limits, lines, instantiated: false, began: Instant::now(), spent })
