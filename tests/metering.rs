@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::registering::register;
 use crate::support::server::Start;
-use crate::support::{Server, guests, poll_until};
+use crate::support::{Request, Server, guests, poll_until};
 
 /// Longer than anything here takes; a hang is a failure.
 const LONG: Duration = Duration::from_secs(60);
@@ -234,4 +234,35 @@ fn one_agents_long_turns_take_no_more_of_anothers_time_than_one_agents_share() {
 fn an_answer_that_is_far_too_large_is_not_held_while_its_guest_goes_on() {
     let server = Server::with("[agents.long]\ncomponent = \"<answers-at-length>\"\n");
     server.call("long", "anything").expect_failure(502, "output_too_large");
+}
+
+#[test]
+fn two_agents_that_sleep_leave_room_for_the_calls_of_others() {
+    let sleeper = "component = \"<hostile>\"\nlimits.timeout = \"10m\"\n";
+    let server = Server::with(&format!(
+        "[scheduler]\nmax_concurrent = 8\nqueue_timeout = \"2s\"\n[agents.a]\n{sleeper}[agents.b]\n{sleeper}\
+         [agents.echo]\ncomponent = \"<echo>\"\n",
+    ));
+    let asleep: Vec<_> = (0..8)
+        .map(|number| {
+            let agent = ["a", "b"][number % 2];
+            let body = json!({ "agent": agent, "query": "sleep 600000" });
+            let mut connection = server.connect();
+            let request = server.signed(Request::post("/orchestrator/execute", &body));
+            connection.send(&request.bytes()).expect("the request is sent");
+            connection
+        })
+        .collect();
+    let load = |name: &str| {
+        let agent = server.agent(name);
+        ["running", "queued"].map(|key| agent[key].as_u64().expect("a number"))
+    };
+    poll_until("all have come", || {
+        let all: u64 = ["a", "b"].into_iter().flat_map(load).sum();
+        (all == 8).then_some(())
+    });
+    for _ in 0..20 {
+        server.call("echo", "x").expect(200);
+    }
+    drop(asleep);
 }

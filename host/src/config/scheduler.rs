@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "max_concurrent",
         count(1, 65_536, 128),
-        "calls that run at once over all agents; at most `engine.max_instances`, which also caps the default",
+        "calls that run at once over all agents, of which one in eight is kept for agents that run none; at most `engine.max_instances`, which also caps the default",
     ),
     Key::new(
         "agent_concurrent",

@@ -1,4 +1,5 @@
-//! Permits: so many calls run at once, over all agents and of each; so many wait, so long.
+//! Permits: so many calls run at once, over all agents and of each; so many wait, so long. The last few
+//! are for agents of which no call runs, so that two that keep theirs for long leave room for others.
 //!
 //! One lock, held for a few instructions. A permit is given back as it is dropped, and that
 //! wakes the next waiter there and then; nobody polls.
@@ -12,6 +13,9 @@ use tokio::sync::oneshot;
 
 use super::fairness::Rotation;
 use crate::domain::{AgentId, Principal};
+
+/// The part of all permits that is kept for agents of which no call runs: one in so many.
+const KEPT: u32 = 8;
 
 /// How many calls of an agent may run and wait.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +111,7 @@ impl Gate {
             state.wake();
         }
         let Some(lane) = state.agents.get_mut(agent.as_str()) else { return Err(Refused::QueueFull) };
-        if state.running < state.limit && lane.running < lane.limit && lane.queue.is_empty() {
+        if has_room(state.limit, state.running, lane) && lane.queue.is_empty() {
             state.running += 1;
             lane.running += 1;
             return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone() }));
@@ -173,9 +177,10 @@ impl State {
     /// Hands free permits to waiters, lane after lane.
     fn wake(&mut self) {
         while self.running < self.limit {
-            let agents = &self.agents;
-            let free =
-                |agent: &AgentId| agents.get(agent.as_str()).is_some_and(|lane| lane.running < lane.limit);
+            let (agents, limit, running) = (&self.agents, self.limit, self.running);
+            let free = |agent: &AgentId| {
+                agents.get(agent.as_str()).is_some_and(|lane| has_room(limit, running, lane))
+            };
             let Some(agent) = self.waiting.next(free) else { return };
             let Some(lane) = self.agents.get_mut(agent.as_str()) else { return };
             let waiter = lane.queue.pop_front();
@@ -189,6 +194,12 @@ impl State {
             }
         }
     }
+}
+
+/// Whether a call of `lane` may run beside `running` others, of `limit` at the most.
+fn has_room(limit: u32, running: u32, lane: &Lane) -> bool {
+    let kept = if lane.running == 0 { 0 } else { limit / KEPT };
+    running < limit - kept && lane.running < lane.limit
 }
 
 enum Entered {
@@ -285,6 +296,24 @@ mod tests {
         assert_eq!(gate.state.lock().agents.len(), 1);
         drop(held);
         assert_eq!(gate.state.lock().agents.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn two_agents_that_keep_their_permits_leave_some_for_others() {
+        let gate = Gate::new(16);
+        let mut kept = Vec::new();
+        for name in ["a", "b"] {
+            for _ in 0..8 {
+                kept.extend(acquire(&gate, name, (8, 0), LONG).await);
+            }
+        }
+        assert_eq!(kept.len(), 14);
+        let other = acquire(&gate, "c", (8, 9), LONG).await.expect("a permit");
+        // Its next call waits for its first, and not for the others'.
+        let mut next = Box::pin(acquire(&gate, "c", (8, 9), LONG));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(other);
+        assert!(next.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
