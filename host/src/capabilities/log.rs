@@ -60,6 +60,8 @@ const LINE_COST: u64 = 128;
 const PERMIT: usize = 16 * 1024;
 /// The lines of stderr that join the message of a trap.
 const LAST_LINES: usize = 10;
+/// How much of each of them does, in characters: that message is beside the bound of a call's log.
+const LAST_LINE: usize = 500;
 
 impl GuestLog {
     /// Keeps at most `room` bytes, and lets the guest write `write_limit` to its streams.
@@ -83,7 +85,7 @@ impl GuestLog {
     pub fn last_stderr(&self) -> Option<String> {
         let rest = String::from_utf8_lossy(&self.stderr);
         let rest = Some(rest.trim()).filter(|rest| !rest.is_empty());
-        let lines: Vec<&str> = self.last_stderr.iter().map(String::as_str).chain(rest).collect();
+        let lines: Vec<&str> = self.last_stderr.iter().map(String::as_str).chain(rest.map(cut)).collect();
         (!lines.is_empty()).then(|| lines.join(" | "))
     }
 
@@ -111,7 +113,7 @@ impl GuestLog {
             if self.last_stderr.len() == LAST_LINES {
                 self.last_stderr.pop_front();
             }
-            self.last_stderr.push_back(text.trim().to_owned());
+            self.last_stderr.push_back(cut(text.trim()).to_owned());
         }
         let size = text.len() as u64 + LINE_COST;
         if size > self.room {
@@ -140,6 +142,11 @@ impl GuestLog {
             bytes = rest;
         }
     }
+}
+
+/// The beginning of a line.
+fn cut(line: &str) -> &str {
+    line.char_indices().nth(LAST_LINE).map_or(line, |(end, _)| &line[..end])
 }
 
 /// What Rust's runtime prints after a panic's own message.
@@ -266,6 +273,18 @@ mod tests {
         assert!(last.ends_with("abc | panicked: boom"), "{last}");
         let (lines, left_out) = texts(&mut log);
         assert_eq!((lines.len(), left_out), (2, 100));
+    }
+
+    #[test]
+    fn the_last_of_stderr_is_bounded_too() {
+        let mut log = GuestLog::new(0, 1_000_000);
+        for _ in 0..=LAST_LINES {
+            log.write(Source::Stderr, &[b'x'; MAX_LINE]);
+            log.write(Source::Stderr, b"\n");
+        }
+        log.write(Source::Stderr, &[b'y'; MAX_LINE]);
+        let last = log.last_stderr().unwrap_or_default();
+        assert!(last.len() < (LAST_LINES + 1) * (LAST_LINE + 3) && last.ends_with('y'), "{}", last.len());
     }
 
     #[test]
