@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, plain};
+use crate::support::fleet::{key, plain};
 use crate::support::server::Start;
 use crate::support::{Fleet, Reply, Request, Server, guests};
 
@@ -24,14 +24,10 @@ const MEMORY: u64 = 200_000_000;
 
 /// Two guest threads; who attacks and who is polite.
 fn settings(agents: &str) -> String {
-    let key = |name: &str, key: &str, scope: &str, role: &str| {
-        let hash = digest(key.as_bytes());
-        format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = {scope}\nrole = \"{role}\"\n")
-    };
     format!(
         "engine.guest_threads = 2\n{}{}[agents.polite]\ncomponent = \"<echo>\"\nlimits.timeout = \"5s\"\n{agents}",
-        key("polite", POLITE, "\"*\"", "admin"),
-        key("harmful", HARMFUL, "[\"harmful*\"]", "call"),
+        key("polite", POLITE, "scope = \"*\"\nrole = \"admin\"\n"),
+        key("harmful", HARMFUL, "scope = \"harmful*\"\n"),
     )
 }
 

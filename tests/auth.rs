@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::fleet;
 use crate::support::server::Start;
 use crate::support::{Reply, Request, Server};
 
@@ -20,8 +21,7 @@ fn start() -> Start {
         ("category", CATEGORY, "\"category:tools\""),
         ("none", NONE, "[]"),
     ] {
-        let hash = stockade::domain::Digest::of(key.as_bytes());
-        settings += &format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = {scope}\n");
+        settings += &fleet::key(name, key, &format!("scope = {scope}\n"));
     }
     for (id, category) in [("echo", "plain"), ("team-1", "plain"), ("team-2", "tools"), ("tool", "tools")] {
         settings += &format!(

@@ -4,16 +4,17 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, failing, plain, variant, wanting};
+use crate::registering::register;
+use crate::support::fleet::{self, digest, failing, plain, variant, wanting};
 use crate::support::{Connection, Fleet, Reply, Request, Server, guests, poll_until};
 
 const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
 const ONE: &str = "key-one-0123456789abcdef0123456789ab";
 const TWO: &str = "key-two-0123456789abcdef0123456789ab";
 
+/// A key for every agent.
 fn key(name: &str, secret: &str, more: &str) -> String {
-    let hash = digest(secret.as_bytes());
-    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = \"*\"\n{more}")
+    fleet::key(name, secret, &format!("scope = \"*\"\n{more}"))
 }
 
 fn admin() -> String {
@@ -98,17 +99,7 @@ fn what_is_put_and_waits_changes_nothing_until_it_is_let_in() {
     let fleet = Fleet::new("[agents.named]\ncomponent = \"<echo>\"\n");
     let server = fleet.serve();
     for (id, component) in [("one", plain(1)), ("two", wanting(2)), ("three", wanting(3))] {
-        let settings = json!({ "id": id }).to_string();
-        let body = [
-            b"--frontier\r\ncontent-disposition: form-data; name=\"settings\"\r\n\r\n".as_slice(),
-            settings.as_bytes(),
-            b"\r\n--frontier\r\ncontent-disposition: form-data; name=\"component\"\r\n\r\n",
-            &component,
-            b"\r\n--frontier--\r\n",
-        ];
-        let request = Request::new("POST", "/api/agents")
-            .header("content-type", "multipart/form-data; boundary=frontier");
-        server.ask(request.body(body.concat())).expect(201);
+        register(&server, &json!({ "id": id }), &component).expect(201);
     }
     let settings = |component: &[u8], name: &str, fuel: u64| json!({ "component": digest(component), "name": name, "limits": { "fuel": fuel } });
     put(&server, "guest", settings(&plain(1), "First", 1_000_000)).expect(201);

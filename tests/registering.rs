@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, failing, plain, wanting};
+use crate::support::fleet::{digest, failing, key, plain, wanting};
 use crate::support::{Fleet, Reply, Request, Server, guests, poll_until};
 
 const FILE: &str = "[agents.named]\ncomponent = \"<echo>\"\n";
@@ -22,7 +22,7 @@ fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
     body
 }
 
-fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
+pub(crate) fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
     let settings = settings.to_string();
     let body = parts(&[("settings", settings.as_bytes()), ("component", component)]);
     Request::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
@@ -104,11 +104,8 @@ fn an_agent_is_registered_replaced_and_removed_and_kept_through_crashes() {
 fn only_an_admin_changes_what_runs() {
     const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
     const CALLER: &str = "key-of-a-caller-0123456789abcdef012";
-    let key = |name: &str, key: &str, role: &str| {
-        let hash = digest(key.as_bytes());
-        format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = \"*\"\nrole = \"{role}\"\n")
-    };
-    let settings = format!("{}{}{FILE}", key("admin", ADMIN, "admin"), key("caller", CALLER, "call"));
+    let admin = key("admin", ADMIN, "scope = \"*\"\nrole = \"admin\"\n");
+    let settings = format!("{admin}{}{FILE}", key("caller", CALLER, "scope = \"*\"\n"));
     let fleet = Fleet::new(&settings);
     let server = fleet.start().key(ADMIN).serve();
     register(&server, &json!({ "id": "guest" }), &plain(1)).expect(201);

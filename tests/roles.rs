@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, failing, of_category, plain, wanting};
+use crate::support::fleet::{self, digest, failing, of_category, plain, wanting};
 use crate::support::{Fleet, Reply, Request, Server, root};
 
 const CALLER: &str = "key-of-a-caller-0123456789abcdef0123";
@@ -16,8 +16,7 @@ const OPERATOR: &str = "key-of-an-operator-0123456789abcdef0";
 const FINANCE: &str = "key-for-a-category-0123456789abcdef0";
 
 fn key(name: &str, key: &str, role: &str, scope: &str) -> String {
-    let hash = digest(key.as_bytes());
-    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nrole = \"{role}\"\nscope = {scope}\n")
+    fleet::key(name, key, &format!("role = \"{role}\"\nscope = {scope}\n"))
 }
 
 fn keys() -> String {
@@ -161,7 +160,8 @@ fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
         server.ask_plainly(Request::post("/api/agents", &body).key(ADMIN))
     };
     assert_eq!(told(share("other"), "other"), told(share("ghost"), "ghost"));
-    let secret = server.ask(multipart("POST", "/api/agents", &json!({ "id": "foreign" }), &plain(9)));
+    let secret =
+        server.ask(Request::multipart("POST", "/api/agents", &json!({ "id": "foreign" }), &plain(9)));
     secret.expect(201);
     let (there, not) = (digest(&plain(9)), digest(&plain(8)));
     assert_eq!(told(share(&there), &there), told(share(&not), &not));
@@ -172,14 +172,10 @@ fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
     server.ask_plainly(Request::new("DELETE", "/api/agents/foreign").key(WIDE)).expect(200);
 }
 
-fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
-    Request::multipart(method, target, settings, component)
-}
-
 fn register(server: &Server, key: &str, id: &str, settings: Value, component: &[u8]) -> Reply {
     let mut settings = settings;
     settings["id"] = json!(id);
-    server.ask_plainly(multipart("POST", "/api/agents", &settings, component).key(key))
+    server.ask_plainly(Request::multipart("POST", "/api/agents", &settings, component).key(key))
 }
 
 #[test]
@@ -196,13 +192,13 @@ fn an_admin_puts_agents_only_where_its_scope_reaches() {
     // by the settings' word or the component's.
     refused(register(&server, ADMIN, "team-4", json!({ "category": "finance" }), &plain(1)));
     refused(register(&server, ADMIN, "team-4", none(), &of_category("finance", 1)));
-    let put = multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(1));
+    let put = Request::multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(1));
     refused(server.ask_plainly(put.clone().key(ADMIN)));
     assert_eq!(server.agent("team-2")["category"], "test");
     server.ask_plainly(put.key(WIDE)).expect(200);
     assert_eq!(server.agent("team-2")["category"], "finance");
     // Where it is now, it is its admin's to change on.
-    let put = multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(2));
+    let put = Request::multipart("PUT", "/api/agents/team-2", &json!({ "category": "finance" }), &plain(2));
     server.ask_plainly(put.key(ADMIN)).expect(200);
     let made = |prefix: &str, template: &str| {
         let body = json!({ "template": template, "count": 2, "prefix": prefix });
@@ -232,7 +228,7 @@ fn an_admin_of_a_category_stays_in_it() {
     // There is one of that name, which it may not know: no 409.
     let taken = register(&server, HOLDER, "other", json!({ "category": "finance" }), &plain(1));
     taken.expect_failure(403, "forbidden");
-    let moved = multipart("PUT", "/api/agents/books", &json!({ "category": "fun" }), &plain(1));
+    let moved = Request::multipart("PUT", "/api/agents/books", &json!({ "category": "fun" }), &plain(1));
     server.ask_plainly(moved.key(HOLDER)).expect_failure(403, "forbidden");
     server.ask_plainly(Request::new("DELETE", "/api/agents/books").key(HOLDER)).expect(200);
     let own = server.ask_plainly(Request::new("DELETE", "/api/agents/mine").key(HOLDER));
@@ -370,7 +366,9 @@ fn nobody_grants_what_its_own_key_does_not_lend() {
         assert!(said["message"].to_string().contains("does not lend"), "{said}");
     };
     let put = |who: &str, id: &str, settings: Value, component: &[u8]| {
-        server.ask_plainly(multipart("PUT", &format!("/api/agents/{id}"), &settings, component).key(who))
+        server.ask_plainly(
+            Request::multipart("PUT", &format!("/api/agents/{id}"), &settings, component).key(who),
+        )
     };
     // Not by its settings, be it used at once or later; not by making more of one that has it.
     refused(register(&server, NARROW, "team-1", granted(), &wanting(1)));
@@ -408,7 +406,7 @@ fn a_rollback_moves_into_no_category_that_others_trust() {
     let in_finance = of_category("finance", 1);
     register(&server, WIDE, "team-1", json!({}), &in_finance).expect(201);
     let out = of_category("games", 2);
-    server.ask(multipart("PUT", "/api/agents/team-1", &json!({}), &out)).expect(202);
+    server.ask(Request::multipart("PUT", "/api/agents/team-1", &json!({}), &out)).expect(202);
     server.post("/api/agents/team-1/approve", &json!({ "digest": digest(&out) })).expect(200);
     assert_eq!(server.agent("team-1")["category"], "games");
     let back =

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, plain};
+use crate::support::fleet::{key, plain};
 use crate::support::server::Start;
 use crate::support::{Connection, Fleet, Reply, Request, Server, poll_until};
 
@@ -14,10 +14,7 @@ const POLITE: &str = "key-of-the-polite-0123456789abcdef012";
 const HEALTH: [&str; 5] = ["/healthz", "/readyz", "/health", "/liveness", "/readiness"];
 
 fn keys() -> String {
-    let key = |name: &str, key: &str| {
-        format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{}\"\nscope = \"*\"\n", digest(key.as_bytes()))
-    };
-    key("greedy", GREEDY) + &key("polite", POLITE)
+    key("greedy", GREEDY, "scope = \"*\"\n") + &key("polite", POLITE, "scope = \"*\"\n")
 }
 
 /// A host with these settings of `[server]`; the greedy key is what [`Server::ask`] sends.
@@ -160,8 +157,7 @@ fn slow_bodies_of_a_key_are_bounded() {
     let rest = format!("{:99}", &rest[1..]);
     others.send(rest.as_bytes()).expect("sent");
     assert_eq!(others.answer(false).expect("an answer").expect(200)["response"], "late");
-    // So does a slow one that comes to its end.
-    // Which of them came too late is the machine's affair.
+    // Those that were read may come to their end. Which ones were is the machine's affair.
     let is_read = |body: &mut Connection| body.try_answer_within(std::time::Duration::from_secs(1)).is_none();
     let first = slow.iter_mut().find_map(|body| is_read(body).then_some(body));
     let first = first.expect("some are read");

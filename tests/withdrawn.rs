@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::fleet::digest;
+use crate::support::fleet;
 use crate::support::{Connection, Fleet, Request, Server, poll_until};
 
 const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
@@ -11,8 +11,7 @@ const TWO: &str = "key-two-0123456789abcdef0123456789ab";
 
 /// An admin's key.
 fn key(name: &str, secret: &str) -> String {
-    let hash = digest(secret.as_bytes());
-    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nscope = \"*\"\nrole = \"admin\"\n")
+    fleet::key(name, secret, "scope = \"*\"\nrole = \"admin\"\n")
 }
 
 #[test]

@@ -73,7 +73,12 @@ impl Fleet {
     }
 }
 
-/// The SHA-256 of a component.
+/// A key's table in agents.toml; `rest` is what it says of scope and role, a line each.
+pub(crate) fn key(name: &str, secret: &str, rest: &str) -> String {
+    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n{rest}", digest(secret.as_bytes()))
+}
+
+/// The SHA-256 of a component, or of a key.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
