@@ -28,6 +28,7 @@ const WAITING: u32 = 256;
 const WAITING_OF_ONE: u32 = 128;
 /// Connections without a seat that are on their way out.
 const LEAVING: u32 = 256;
+
 /// Every connection's place.
 pub(super) struct Seats {
     server: Arc<ArcSwap<ServerConfig>>,
@@ -215,7 +216,7 @@ pub(super) async fn until<T>(freed: &Notify, mut ask: impl FnMut() -> Option<T>)
     }
 }
 
-/// What counts as one client: an IPv6 network of 64 bits is one household's.
+/// What counts as one client: whoever has an IPv6 address has all of its network of 64 bits.
 fn whole(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
@@ -334,78 +335,78 @@ mod tests {
         Some(IpAddr::from([10, 0, 0, last]))
     }
 
-    fn seats(shares: &Arc<Seats>, address: Option<IpAddr>, wanted: usize) -> Vec<Place> {
-        let mut places: Vec<Place> = (0..wanted).filter_map(|_| shares.place(address)).collect();
+    fn seated(seats: &Arc<Seats>, address: Option<IpAddr>, wanted: usize) -> Vec<Place> {
+        let mut places: Vec<Place> = (0..wanted).filter_map(|_| seats.place(address)).collect();
         places.retain(Place::is_seat);
         places
     }
 
     #[test]
     fn one_address_has_most_and_never_all() {
-        let shares = seats_of(|server| server.max_connections = 128);
-        let first = seats(&shares, at(1), 200);
+        let seats = seats_of(|server| server.max_connections = 128);
+        let first = seated(&seats, at(1), 200);
         assert_eq!(first.len(), 126);
-        let second = seats(&shares, at(2), 200);
+        let second = seated(&seats, at(2), 200);
         assert_eq!(second.len(), 2);
         drop(first);
-        assert_eq!(seats(&shares, at(3), 10).len(), 10);
+        assert_eq!(seated(&seats, at(3), 10).len(), 10);
         // A proxy's connections are many clients'.
-        assert_eq!(seats(&shares, None, 200).len(), 126);
+        assert_eq!(seated(&seats, None, 200).len(), 126);
     }
 
     #[test]
     fn the_reserve_is_small_and_shared() {
-        let shares = seats_of(|server| server.max_connections = 2);
-        let _seats = [shares.place(at(1)), shares.place(at(2))];
-        let of_one: Vec<_> = (0..20).filter_map(|_| shares.place(at(1))).collect();
+        let seats = seats_of(|server| server.max_connections = 2);
+        let _seats = [seats.place(at(1)), seats.place(at(2))];
+        let of_one: Vec<_> = (0..20).filter_map(|_| seats.place(at(1))).collect();
         assert_eq!(of_one.len(), RESERVE_OF_ONE as usize);
-        let of_another: Vec<_> = (0..20).filter_map(|_| shares.place(at(2))).collect();
+        let of_another: Vec<_> = (0..20).filter_map(|_| seats.place(at(2))).collect();
         assert_eq!(of_another.len(), (RESERVE - RESERVE_OF_ONE) as usize);
-        assert!(shares.place(at(3)).is_none());
+        assert!(seats.place(at(3)).is_none());
         drop(of_one);
-        assert!(shares.place(at(3)).is_some_and(|place| !place.is_seat()));
+        assert!(seats.place(at(3)).is_some_and(|place| !place.is_seat()));
     }
 
     #[tokio::test]
     async fn who_waits_gets_the_seat_that_is_given_up() {
-        let shares = seats_of(|server| server.max_connections = 2);
-        let first = shares.place(at(1)).expect("a place");
-        let second = shares.place(at(2)).expect("a place");
-        let late = Arc::new(shares.place(at(1)).expect("a place in the reserve"));
+        let seats = seats_of(|server| server.max_connections = 2);
+        let first = seats.place(at(1)).expect("a place");
+        let second = seats.place(at(2)).expect("a place");
+        let late = Arc::new(seats.place(at(1)).expect("a place in the reserve"));
         let waiting = tokio::spawn({
             let late = late.clone();
             async move { late.seat(Duration::from_secs(3600)).await }
         });
-        while shares.places.lock().all.waiting == 0 {
+        while seats.places.lock().all.waiting == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(shares.places.lock().all.reserve, 0, "who waits is not in the reserve");
+        assert_eq!(seats.places.lock().all.reserve, 0, "who waits is not in the reserve");
         drop(first);
         assert_eq!(waiting.await.expect("it ends"), Ok(()));
         assert!(late.is_seat());
-        assert_eq!(shares.crowd(), None);
-        let refused = shares.place(at(1)).expect("a place in the reserve");
-        let crowd = shares.crowd().expect("somebody wants a seat");
+        assert_eq!(seats.crowd(), None);
+        let refused = seats.place(at(1)).expect("a place in the reserve");
+        let crowd = seats.crowd().expect("somebody wants a seat");
         assert!(late.is_wanted(&crowd) && !second.is_wanted(&crowd), "only its own address can help");
         assert_eq!(refused.seat(Duration::ZERO).await, Err(NoSeat::OfAddress));
-        assert_eq!(shares.crowd(), None, "it is on its way out");
+        assert_eq!(seats.crowd(), None, "it is on its way out");
     }
 
     #[test]
     fn counts_come_back_to_nothing() {
-        let shares = seats_of(|_| {});
-        let places = [shares.place(at(1)), shares.place(None)];
-        let client = shares.client(IpAddr::from([10, 0, 0, 9]));
+        let seats = seats_of(|_| {});
+        let places = [seats.place(at(1)), seats.place(None)];
+        let client = seats.client(IpAddr::from([10, 0, 0, 9]));
         assert!(client.is_some());
         drop((places, client));
-        assert_eq!(shares.places.lock().all, Counts::default());
-        assert!(shares.places.lock().of.is_empty());
+        assert_eq!(seats.places.lock().all, Counts::default());
+        assert!(seats.places.lock().of.is_empty());
     }
 
     #[test]
     fn who_comes_through_a_proxy_has_a_share_like_others() {
-        let shares = seats_of(|server| server.address_connections = Some(3));
-        let client = |last| shares.client(IpAddr::from([10, 0, 0, last]));
+        let seats = seats_of(|server| server.address_connections = Some(3));
+        let client = |last| seats.client(IpAddr::from([10, 0, 0, last]));
         let held: Vec<_> = (0..5).filter_map(|_| client(1)).collect();
         assert_eq!(held.len(), 3);
         assert!(client(2).is_some());

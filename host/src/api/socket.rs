@@ -1,7 +1,7 @@
 //! The bytes of a connection as they pass between hyper and the socket.
 //!
 //! Owns no policy: it notes in the [`Activity`] what was read and written, puts our answer in place of
-//! hyper's own where hyper turns a head away, and closes without cutting the client off.
+//! hyper's own where hyper refuses a head, and closes without cutting the client off.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +20,7 @@ use super::{RequestIds, unparsed};
 
 /// How much is read of a connection that is closed, in bytes.
 const LINGER_BYTES: usize = 128 * 1024 * 1024;
+
 /// Whether the client has closed its side. hyper notices by itself, but not while bytes that came
 /// behind the request lie unread. The system has told of it by then: this neither waits nor reads.
 pub(super) fn has_left(stream: &TcpStream) -> bool {

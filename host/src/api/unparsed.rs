@@ -1,4 +1,4 @@
-//! Requests that hyper turns away by itself, before any handler could.
+//! Requests that hyper refuses by itself, before any handler could.
 //!
 //! A head that is too large gets an empty 414 or 431 from hyper: no JSON, and statuses that this
 //! interface does not have. The connection puts the answer made here in their place. What is not HTTP at all
@@ -8,7 +8,7 @@ use super::RequestIds;
 use super::connection::{MAX_FIELDS, MAX_HEAD};
 use super::error::{ApiError, Shape};
 
-/// Whether hyper is about to turn a head away as too large: no handler answers with these.
+/// Whether hyper is about to refuse a head as too large: no handler answers with these.
 pub(super) fn is_hypers_own(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.1 414 ") || bytes.starts_with(b"HTTP/1.1 431 ")
 }

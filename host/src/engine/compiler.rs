@@ -132,8 +132,8 @@ fn confine(order: &Order) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How the memory is shared between what compiling takes and what it gives, which is a fifth of
-/// that at the most.
+/// How the memory is shared between compiling and the code that comes out. That is a fifth of what
+/// compiling takes at the most, so that a quarter of all is enough for it.
 fn shares(memory: u64) -> (u64, u64) {
     let output = memory / 4;
     (memory - output, output)
