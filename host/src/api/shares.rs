@@ -119,9 +119,7 @@ impl Turn {
         let room = until(&self.shares.room_freed, || self.room(bytes));
         tokio::time::timeout(wait, room).await.ok()
     }
-}
 
-impl Turn {
     /// Room for a component of so many bytes, before any of them is read; `None` where there is none after
     /// waiting for as long as this. All keys together have room for [`UPLOADS`] of the `largest` size, and
     /// one key for half of them.

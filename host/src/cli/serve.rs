@@ -75,7 +75,7 @@ pub(super) fn announce(global: &Global, server: &Server, anonymous: bool) -> any
     let url = format!("http://{}", server.address);
     if let Some(key) = server.admin_key.as_ref().filter(|key| key.created) {
         output::note(&format!(
-            "No key is configured, so an admin key was made; it is shown this once and kept in {}:\n  {}",
+            "No key is configured, so a key of the role `operator` was made; it is shown this once and kept in {}:\n  {}",
             key.path.display(),
             key.secret.expose()
         ));
