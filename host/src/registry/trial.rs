@@ -37,7 +37,7 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Whose voice it is: the tenant's, and among those that have none of their own, the key's.
+    /// Who it counts for: the tenant, and among those that have none of their own, the key.
     fn caller(&self) -> &str {
         if *self.tenant == TenantId::default_tenant() { self.key } else { self.tenant.as_str() }
     }
@@ -159,8 +159,12 @@ impl Trial {
         Some(TrialSoFar { digest, calls, faults })
     }
 
-    /// Counts a call that ended.
+    /// Counts a call that ended. One in which the guest burnt nothing (its context was refused, say) tells
+    /// nothing of the version, and does not count.
     pub(super) fn ended(&self, ended: &Ended<'_>) -> Verdict {
+        if ended.fuel == 0 {
+            return Verdict::Goes;
+        }
         let fault = ended.is_the_codes();
         self.calls.fetch_add(1, Ordering::Relaxed);
         if fault {
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_speak_with_one_voice_each() {
+    fn keys_of_one_tenant_count_as_one_caller() {
         let trial = trial(4, 0.5);
         let tenant = TenantId::parse("acme").expect("a tenant");
         let failure = Failure::AgentFailed("x".to_owned());
@@ -338,6 +342,15 @@ mod tests {
         let spun = call(&trial, "one", Some(&up(false)), 8_000_000);
         assert_ne!(spun, Verdict::Failed);
         assert_eq!(bad(&trial, "one"), Verdict::Failed);
+    }
+
+    #[test]
+    fn calls_in_which_no_guest_ran_end_no_trial() {
+        let trial = trial(4, 0.5);
+        let refused = Failure::InvalidContext("x".to_owned());
+        let calls: Vec<_> = (0..100).map(|_| call(&trial, "other", Some(&refused), 0)).collect();
+        assert!(calls.iter().all(|verdict| *verdict == Verdict::Goes), "{calls:?}");
+        assert_eq!(failed(&[bad(&trial, "one"), bad(&trial, "one")]), 1);
     }
 
     #[test]
