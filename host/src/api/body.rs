@@ -21,7 +21,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, front};
 use crate::config::ServerConfig;
-use crate::domain::json;
+use crate::domain::{json, text};
 
 /// What is shown of a parser's message, which can quote the input, in bytes.
 const MESSAGE_SHOWN: usize = 300;
@@ -156,7 +156,9 @@ fn parse<'de, T: Deserialize<'de>>(
     if json::is_deeper(body, max) {
         return Err(ApiError::InvalidRequest {
             field: None,
-            message: format!("the body is nested more than {max} levels deep"),
+            message: format!(
+                "the body is nested more than {max} levels deep: make it flatter (`max_json_depth` in [server])"
+            ),
         });
     }
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -203,7 +205,7 @@ fn wrong_field<'de, T: Deserialize<'de>>(json: &'de [u8], error: &serde_json::Er
 }
 
 fn shown(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MESSAGE_SHOWN)).unwrap_or(text)
+    text::beginning(text, MESSAGE_SHOWN)
 }
 
 #[cfg(test)]

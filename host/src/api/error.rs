@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::call::Ran;
-use crate::domain::{AgentId, Denial, Failure, Receipt};
+use crate::domain::{AgentId, Denial, Failure, Receipt, text};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -305,7 +305,7 @@ impl ApiError {
             receipt: ran.and_then(|ran| ran.receipt),
             denials: ran.map(|ran| ran.denials.as_slice()).unwrap_or_default(),
             retry_after: status_code.and(verdict.retry_after).map(whole_seconds),
-            path: path.get(..path.floor_char_boundary(PATH_SHOWN)).unwrap_or(path),
+            path: text::beginning(path, PATH_SHOWN),
             request_id,
         }
     }
