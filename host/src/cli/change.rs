@@ -186,11 +186,11 @@ fn served(id: &AgentId, page: &Value) -> String {
 
 /// A stranger's words, which no terminal takes for its own.
 fn said(value: &Value) -> String {
-    value.as_str().unwrap_or("-").escape_debug().to_string()
+    text::line(value.as_str().unwrap_or("-")).into_owned()
 }
 
 fn short(digest: &str) -> String {
-    digest.chars().take(SHORT).flat_map(char::escape_debug).collect()
+    text::line(text::beginning(digest, SHORT)).into_owned()
 }
 
 #[cfg(test)]
