@@ -314,7 +314,7 @@ struct LoadShown<'a> {
     running: u32,
     /// Calls that wait now.
     queued: u32,
-    /// Calls that began.
+    /// Calls that got their permit.
     calls: u64,
     /// Those that ended without an answer, and calls that were rejected.
     errors: u64,
