@@ -264,6 +264,11 @@ impl Candidates {
         self.lessons.get(place)
     }
 
+    /// Whether nothing is left to be learned of a card.
+    pub(crate) fn has_learned(&self, card: u32) -> bool {
+        self.lesson(card).is_none_or(|lesson| lesson.model.get().is_some())
+    }
+
     /// The linear model of a card with examples, trained when first asked for.
     pub(crate) fn model(&self, card: u32) -> Option<&Model> {
         let trained = self.lesson(card)?.model.get_or_init(|| {

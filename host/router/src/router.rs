@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::profile::Texts;
 use crate::query::Query;
 use crate::related::Related;
-use crate::score::{self, Scores};
+use crate::score::{self, Learning, Scores};
 use crate::text::Analyzer;
 use crate::{Agent, Change, Choice, Decision, Settings, Verdict, confidence};
 
@@ -107,14 +107,24 @@ impl Router {
     /// Which of `candidates` the task is for.
     pub fn decide(&self, task: &str, candidates: &Candidates) -> Decision {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept());
+        // With learning allowed there always are some.
+        let scores = score::rank(&query, candidates, self.kept(), Learning::Allowed).unwrap_or_default();
         self.decision(&query, &scores, candidates)
+    }
+
+    /// The same decision, if it can be made at once. `None` where examples have to be learned from first: some
+    /// milliseconds for each candidate that the task comes near and none came near before. Call
+    /// [`Router::decide`] then, where nobody else is kept waiting.
+    pub fn decide_at_once(&self, task: &str, candidates: &Candidates) -> Option<Decision> {
+        let query = Query::new(task, &self.analyzer, &self.related, candidates);
+        let scores = score::rank(&query, candidates, self.kept(), Learning::No)?;
+        Some(self.decision(&query, &scores, candidates))
     }
 
     /// The same decision, with its reasons.
     pub fn explain(&self, task: &str, candidates: &Candidates) -> Explanation {
         let query = Query::new(task, &self.analyzer, &self.related, candidates);
-        let scores = score::rank(&query, candidates, self.kept());
+        let scores = score::rank(&query, candidates, self.kept(), Learning::Allowed).unwrap_or_default();
         let decision = self.decision(&query, &scores, candidates);
         explain::explain(decision, &query, &scores, candidates, &self.settings)
     }

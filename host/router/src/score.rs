@@ -81,6 +81,7 @@ impl<'a> Worth<'a> {
 }
 
 /// The best candidates, best first, and what the task's keys are worth.
+#[derive(Default)]
 pub(crate) struct Scores<'a> {
     pub(crate) best: Vec<Scored>,
     /// Of the keys of the task that some candidate holds, ascending.
@@ -119,8 +120,21 @@ pub(crate) fn lexical_weight(key: u64) -> f32 {
     }
 }
 
-/// Ranks the candidates for a task, keeping the `keep` best.
-pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usize) -> Scores<'a> {
+/// Whether what is not learned of a card yet may be learned now, which takes some milliseconds each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Learning {
+    Allowed,
+    No,
+}
+
+/// Ranks the candidates for a task, keeping the `keep` best. `None` where something would have to be learned
+/// and may not.
+pub(crate) fn rank<'a>(
+    query: &Query<'a>,
+    candidates: &'a Candidates,
+    keep: usize,
+    learning: Learning,
+) -> Option<Scores<'a>> {
     let mut worths: Vec<Worth<'a>> = Vec::with_capacity(query.held.len());
     let held = query.held.iter().map(|(key, postings)| Worth::held(*key, Some(postings), candidates));
     worths.extend(held.filter(|worth| worth.holders > 0));
@@ -174,6 +188,9 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
         best.push(Scored { card, agent: 0, score, lexical, bayes, margin: None });
     }
     let mut best = taught.finish();
+    if learning == Learning::No && !best.iter().all(|scored| candidates.has_learned(scored.card)) {
+        return None;
+    }
     judge(&mut best, candidates, &worths, norm);
     best.append(&mut others.finish());
     sort(&mut best, candidates, keep);
@@ -194,7 +211,7 @@ pub(crate) fn rank<'a>(query: &Query<'a>, candidates: &'a Candidates, keep: usiz
         texts[place] = (1.0 + documents as f32).ln();
         guessed |= place == 0 && words == 1 && corrected == 1;
     }
-    Scores { best, worths, length, coverage, known, texts, guessed }
+    Some(Scores { best, worths, length, coverage, known, texts, guessed })
 }
 
 /// What each card adds up to, candidate or not.

@@ -117,6 +117,23 @@ fn examples_teach_and_those_without_are_no_worse_off() {
 }
 
 #[test]
+fn what_has_to_be_learned_first_is_not_decided_at_once() {
+    let mut agents = fleet();
+    agents[3].examples = ["when do i see anna", "put lunch with bob on tuesday"].map(str::to_owned).into();
+    let router = Router::build(Settings::default(), agents);
+    let (all, task) = (router.all(), "put lunch with anna on tuesday");
+    assert_eq!(router.decide_at_once(task, &all), None);
+    let decided = router.decide(task, &all);
+    assert_eq!(router.decide_at_once(task, &all), Some(decided), "it was learned by deciding");
+    let warm = router.candidates(|_| true);
+    assert_eq!(router.decide_at_once(task, &warm), None, "others may call others");
+    warm.warm();
+    assert!(router.decide_at_once(task, &warm).is_some());
+    let without = self::router();
+    assert!(without.decide_at_once(task, &without.all()).is_some(), "there is nothing to be learned");
+}
+
+#[test]
 fn chinese_and_japanese_need_no_spaces() {
     let agents = vec![
         agent("weather", "天气", "查询天气预报和气温", &["天气预报"]),

@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Mutex;
 
 use super::call::{self, Answered, Call};
 use super::caller::Caller;
@@ -87,10 +88,10 @@ pub(super) async fn batch(
         let wait = api.config.load().scheduler.queue_timeout;
         caller.request.reserve(MAX_ANSWERS as u64, wait).await?;
     }
-    let room = Room::new();
+    let (room, turns) = (Room::new(), Mutex::default());
     let answers = items.iter().enumerate().map(|(index, item)| {
         let id = item_id(&caller.request.id, index, &api);
-        run_item(&api, &caller, item.get(), id, &room)
+        run_item(&api, &caller, item.get(), id, &room, &turns)
     });
     let mut answers: FuturesOrdered<_> = answers.collect();
     let mut json = vec![b'['];
@@ -111,9 +112,10 @@ async fn run_item(
     item: &str,
     id: RequestId,
     room: &Room,
+    turns: &Mutex<()>,
 ) -> Result<Vec<u8>, ApiError> {
     let answered = AssertUnwindSafe(async {
-        let call = read_item(api, caller, item, id.clone())?;
+        let call = read_item(api, caller, item, id.clone(), turns).await?;
         call::run(api, caller, call).await
     });
     // What breaks in one item breaks that item alone.
@@ -136,7 +138,13 @@ async fn run_item(
     error.item(caller.request.path(), id.as_str())
 }
 
-fn read_item(api: &Api, caller: &Caller, item: &str, request_id: RequestId) -> Result<Call, ApiError> {
+async fn read_item(
+    api: &Api,
+    caller: &Caller,
+    item: &str,
+    request_id: RequestId,
+    turns: &Mutex<()>,
+) -> Result<Call, ApiError> {
     let started = Instant::now();
     let item = match item.as_bytes().first() {
         Some(b'"') => {
@@ -155,7 +163,10 @@ fn read_item(api: &Api, caller: &Caller, item: &str, request_id: RequestId) -> R
     let Some(agent) = item.agent else {
         let task = item.task.ok_or_else(|| ApiError::field("task", "is required, or `agent` and `query`"))?;
         let task = call::text("task", &task)?;
-        return choose(api, caller, task, context, request_id, started);
+        // One decision a turn: whoever else is served by this thread comes in between.
+        let _turn = turns.lock().await;
+        tokio::task::yield_now().await;
+        return choose(api, caller, task, context, request_id, started).await;
     };
     let query = call::query_or_task(item.query.as_deref(), item.task.as_deref())?
         .ok_or_else(|| ApiError::field("query", "is required with `agent`"))?;

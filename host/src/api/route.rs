@@ -78,7 +78,7 @@ pub(super) async fn route(
     let asked: RouteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let task = call::text("task", &asked.task)?;
     let explain = if asked.explain.unwrap_or(false) { Explain::Yes } else { Explain::No };
-    let routing = api.scheduler.route(&caller.principal, &task, explain);
+    let routing = api.scheduler.route(&caller.principal, &task, explain).await;
     let matched = routing.verdict != Verdict::NoMatch;
     let pick = matched && asked.auto_select.unwrap_or(true);
     let best = routing.ranked.first().filter(|_| pick);

@@ -37,14 +37,14 @@ pub(super) async fn smart_execute(
     let asked: SmartExecuteRequest<'_> = body::parse_object(&api.server.load(), &body)?;
     let task = call::text("task", &asked.task)?;
     let id = caller.request.id.clone();
-    let call = choose(&api, &caller, task, asked.context, id, caller.request.started)?;
+    let call = choose(&api, &caller, task, asked.context, id, caller.request.started).await?;
     drop(body);
     caller.request.note_agent(&call.agent);
     call::answer(&api, &caller, call).await
 }
 
 /// Finds the agent for a task: a close call goes to the best.
-pub(super) fn choose(
+pub(super) async fn choose(
     api: &Api,
     caller: &Caller,
     task: TaskText,
@@ -52,7 +52,7 @@ pub(super) fn choose(
     request_id: RequestId,
     started: Instant,
 ) -> Result<Call, ApiError> {
-    let routing = api.scheduler.route(&caller.principal, &task, Explain::No);
+    let routing = api.scheduler.route(&caller.principal, &task, Explain::No).await;
     let close = match routing.verdict {
         Verdict::NoMatch => return Err(ApiError::NoAgentMatched),
         Verdict::Ambiguous => Close::Ambiguous,

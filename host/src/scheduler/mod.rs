@@ -14,7 +14,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use stockade_router::Verdict;
+use stockade_router::{Candidates, Verdict};
+use tokio::sync::Semaphore;
 
 use crate::config::SchedulerConfig;
 use crate::domain::rights::{self, Action, Decision};
@@ -22,7 +23,7 @@ use crate::domain::{
     AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task, TaskText,
 };
 use crate::engine::Engine;
-use crate::registry::{AgentEntry, AgentVersion, Registry};
+use crate::registry::{AgentEntry, AgentVersion, Registry, Snapshot};
 use call::{Call, Ended};
 use gate::{Gate, Permit, Refused, Room};
 pub use stats::AgentLoad;
@@ -33,6 +34,9 @@ use stats::Stats;
 const LAST_WORD: Duration = Duration::from_millis(50);
 /// The least confidence with which an agent is named at all.
 const LEAST_CONFIDENCE: f64 = 0.01;
+
+/// Tasks for which the router learns at once: it may need a processor for some ten milliseconds each.
+const LEARNING: usize = 2;
 
 /// Runs tasks. A handle, cheap to clone.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ struct Inner {
     config: ArcSwap<SchedulerConfig>,
     draining: AtomicBool,
     keys: OnceLock<Arc<dyn Keys>>,
+    /// Held while the router learns for a task.
+    learning: Semaphore,
 }
 
 /// Knows which keys hold now. A task may have waited since its key was looked at.
@@ -153,8 +159,8 @@ impl Scheduler {
         let draining = AtomicBool::new(false);
         let stats = Stats::default();
         let config = ArcSwap::from_pointee(config.clone());
-        let keys = OnceLock::new();
-        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining, keys }) }
+        let (keys, learning) = (OnceLock::new(), Semaphore::new(LEARNING));
+        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining, keys, learning }) }
     }
 
     /// From now on a task runs with what its key may when it begins, not when it came. Told once.
@@ -180,13 +186,16 @@ impl Scheduler {
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
-    pub fn route(&self, principal: &Principal, task: &TaskText, explain: Explain) -> Routing {
+    pub async fn route(&self, principal: &Principal, task: &TaskText, explain: Explain) -> Routing {
         let snapshot = self.inner.registry.snapshot();
         let candidates = snapshot.candidates(&principal.agent_scope);
-        let router = snapshot.router();
-        let decision = router.decide(task.as_str(), &candidates);
+        let decision = match snapshot.router().decide_at_once(task.as_str(), &candidates) {
+            Some(decision) => decision,
+            None => self.inner.learn_and_decide(&snapshot, &candidates, task).await,
+        };
+        // What the task comes near is learned by now.
         let explanation = (explain == Explain::Yes)
-            .then(|| serde_json::to_value(router.explain(task.as_str(), &candidates)).ok())
+            .then(|| serde_json::to_value(snapshot.router().explain(task.as_str(), &candidates)).ok())
             .flatten();
         let named = |choice: stockade_router::Choice| {
             let entry = snapshot.agent(&choice.agent)?;
@@ -242,6 +251,24 @@ struct Admitted {
 }
 
 impl Inner {
+    /// Decides a task for which the router has to learn first: away from the threads that answer, a few
+    /// at once.
+    async fn learn_and_decide(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        candidates: &Arc<Candidates>,
+        task: &TaskText,
+    ) -> stockade_router::Decision {
+        let _permit = self.learning.acquire().await;
+        let decide = {
+            let (snapshot, candidates, task) = (snapshot.clone(), candidates.clone(), task.clone());
+            move || snapshot.router().decide(task.as_str(), &candidates)
+        };
+        let decided = tokio::task::spawn_blocking(decide).await;
+        // It fails as the host goes, or as deciding itself does.
+        decided.unwrap_or_else(|_| snapshot.router().decide(task.as_str(), candidates))
+    }
+
     async fn admit(
         &self,
         submission: &Submission,
