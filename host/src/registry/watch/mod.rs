@@ -59,6 +59,8 @@ struct Timing {
     quiet: Duration,
     /// It is reported after this even if it never rests.
     patience: Duration,
+    /// One of [`Watch::whole`] that a writer has open is reported after this even if it is never closed.
+    writer: Duration,
     /// How often to look for what no event told (network file systems, unmounted folders).
     look: Option<Duration>,
 }
@@ -68,6 +70,7 @@ impl Default for Timing {
         Self {
             quiet: Duration::from_millis(200),
             patience: Duration::from_secs(2),
+            writer: Duration::from_secs(30),
             look: Some(Duration::from_secs(2)),
         }
     }
@@ -140,6 +143,15 @@ impl Watch {
     /// Returns what could not be watched. Waits for some system calls a folder.
     pub fn files(&self, files: impl IntoIterator<Item = PathBuf>) -> Vec<WatchProblem> {
         self.watch(Wanted::Files(files.into_iter().collect()))
+    }
+
+    /// As [`Watch::files`], in a set of their own, for files of which a part looks like a whole: one that
+    /// is being written is reported when its writer closes it (where the system tells, as Linux does),
+    /// however long that one pauses, up to half a minute.
+    ///
+    /// Returns what could not be watched.
+    pub fn whole(&self, files: impl IntoIterator<Item = PathBuf>) -> Vec<WatchProblem> {
+        self.watch(Wanted::Whole(files.into_iter().collect()))
     }
 
     /// The source trees that matter from now on, instead of the last ones and beside the files. A

@@ -18,13 +18,15 @@ use super::*;
 /// The end of every wait: a machine may be busy, a test may not hang.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Longer than a test may take.
+const LONG: Duration = Duration::from_secs(600);
+
 /// Waits as the host does, without looking.
 const EVENTS: Timing =
-    Timing { quiet: Duration::from_millis(200), patience: Duration::from_secs(2), look: None };
+    Timing { quiet: Duration::from_millis(200), patience: Duration::from_secs(2), writer: LONG, look: None };
 
 /// Reports only what rests for longer than a test may take: what is reported was reported at once.
-const AT_ONCE: Timing =
-    Timing { quiet: Duration::from_secs(600), patience: Duration::from_secs(600), look: None };
+const AT_ONCE: Timing = Timing { quiet: LONG, patience: LONG, writer: LONG, look: None };
 
 /// A folder, a watch, and what it reports.
 struct Bench {
@@ -270,6 +272,32 @@ fn a_file_that_is_written_without_pause_is_not_postponed_for_ever() {
     endless.write_all(b"the last").expect("more");
     let content = fs::read(&file).expect("the file");
     bench.expect_content(&file, &content);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_has_to_be_whole_is_reported_when_its_writer_closes_it() {
+    let mut bench = Bench::new(EVENTS);
+    // Before the folder is watched: nothing is told of this writer any more.
+    let file = bench.at("agents.toml");
+    fs::write(&file, "old").expect("a file");
+    let [witness] = bench.files(["witness"]);
+    assert_eq!(bench.watch.whole([file.clone()]), []);
+    let mut writer = OpenOptions::new().write(true).truncate(true).open(&file).expect("a file");
+    writer.write_all(b"half").expect("a part");
+    // Another file rests for as long as this one would have to, and is reported.
+    let mut other = OpenOptions::new().create(true).append(true).open(&witness).expect("a file");
+    for _ in 0..3 {
+        other.write_all(b"x").expect("a byte");
+        bench.expect_only(&witness, &[&file]);
+    }
+    writer.write_all(b", and the other half").expect("the rest");
+    drop(writer);
+    bench.expect_content(&file, b"half, and the other half");
+    // One that is put in place is whole, too; and so is one that goes.
+    fs::write(bench.at("aside"), "next").expect("a file");
+    fs::rename(bench.at("aside"), &file).expect("renamed");
+    bench.expect_content(&file, b"next");
 }
 
 #[test]

@@ -31,6 +31,7 @@ const LOOK_SHARE: u32 = 50;
 /// What matters from now on.
 pub(super) enum Wanted {
     Files(BTreeSet<PathBuf>),
+    Whole(BTreeSet<PathBuf>),
     /// And what in them does not matter.
     Trees(BTreeSet<PathBuf>, BTreeSet<PathBuf>),
 }
@@ -38,7 +39,7 @@ pub(super) enum Wanted {
 impl Wanted {
     /// One of them, to speak of.
     pub(super) fn first(&self) -> PathBuf {
-        let (Self::Files(paths) | Self::Trees(paths, _)) = self;
+        let (Self::Files(paths) | Self::Whole(paths) | Self::Trees(paths, _)) = self;
         paths.first().cloned().unwrap_or_default()
     }
 }
@@ -46,6 +47,8 @@ impl Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     File,
+    /// A file that is not looked at while a writer has it open.
+    Whole,
     Tree,
 }
 
@@ -71,7 +74,7 @@ impl Target {
     /// How it is now; `None` if it is not there.
     fn now(&self, key: &Key, without: &BTreeSet<PathBuf>) -> Option<Stamp> {
         match key.kind {
-            Kind::File => Stamp::of_file(&key.path),
+            Kind::File | Kind::Whole => Stamp::of_file(&key.path),
             Kind::Tree => Stamp::of_tree(&self.way.end, without),
         }
     }
@@ -82,6 +85,8 @@ impl Target {
 struct Waiting {
     since: Instant,
     last: Instant,
+    /// A writer has it open, and it is one that has to be whole.
+    open: bool,
 }
 
 /// What the thread does.
@@ -144,6 +149,9 @@ impl Worker {
     }
 
     fn due(&self, waiting: Waiting) -> Instant {
+        if waiting.open {
+            return waiting.since + self.timing.writer;
+        }
         (waiting.last + self.timing.quiet).min(waiting.since + self.timing.patience)
     }
 
@@ -151,6 +159,7 @@ impl Worker {
     pub(super) fn watch(&mut self, wanted: Wanted) -> Vec<WatchProblem> {
         let (kind, paths) = match wanted {
             Wanted::Files(paths) => (Kind::File, paths),
+            Wanted::Whole(paths) => (Kind::Whole, paths),
             Wanted::Trees(paths, without) => {
                 let without = without.iter().map(|path| Way::real(path)).collect();
                 if self.without != without {
@@ -232,7 +241,12 @@ impl Worker {
             if another || !is_end {
                 self.astray.insert(key.clone());
             }
-            if closed || came { self.urgent(key) } else { self.soft(key) }
+            if closed || came {
+                self.urgent(key);
+            } else {
+                self.soft(key.clone());
+                self.written(&key, kind, is_end);
+            }
         }
         let folder = path.parent().and_then(|folder| self.tree_folders.get(folder));
         if let (Some(keys), Some(name)) = (folder, path.file_name())
@@ -251,7 +265,7 @@ impl Worker {
     /// To be reported at once. Trees never are: more than one file is saved at a time.
     fn urgent(&mut self, key: Key) {
         match key.kind {
-            Kind::File => {
+            Kind::File | Kind::Whole => {
                 self.urgent.insert(key);
             }
             Kind::Tree => self.soft(key),
@@ -261,7 +275,15 @@ impl Worker {
     /// To be reported when it rests.
     fn soft(&mut self, key: Key) {
         let now = Instant::now();
-        self.waiting.entry(key).or_insert(Waiting { since: now, last: now }).last = now;
+        self.waiting.entry(key).or_insert(Waiting { since: now, last: now, open: false }).last = now;
+    }
+
+    /// Notes that somebody writes to it, where its closing will be told.
+    fn written(&mut self, key: &Key, kind: EventKind, is_end: bool) {
+        let writes = is_end && matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
+        if cfg!(target_os = "linux") && writes && key.kind == Kind::Whole {
+            self.waiting.entry(key.clone()).and_modify(|waiting| waiting.open = true);
+        }
     }
 
     /// Events were missed: everything may have changed, and every watch may be gone.
@@ -346,7 +368,7 @@ impl Worker {
                 let Some(target) = self.targets.get_mut(key) else { continue };
                 let way = std::path::absolute(&key.path).map(|path| Way::to(&path)).unwrap_or_default();
                 let folders = match key.kind {
-                    Kind::File => Vec::new(),
+                    Kind::File | Kind::Whole => Vec::new(),
                     Kind::Tree => Tree::at(&way.end, &self.without).folders,
                 };
                 if target.way != way || target.folders != folders {
