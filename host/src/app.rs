@@ -21,6 +21,13 @@ use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
 
+/// At the start, agents that still load keep the host from being ready for as long as in so much time at
+/// least one of them got done.
+const NO_PROGRESS: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether one did.
+const LOOK_AT_START: Duration = Duration::from_millis(500);
+
 /// How long guests have to be dropped once nobody waits for them any more.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
@@ -201,16 +208,34 @@ pub struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// What the file, the environment and the command line say now.
+    /// What the file, the environment and the command line say now: the file when it is whole and at
+    /// rest, as far as reading can tell. Parsed on the blocking threads.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(&self) -> Result<Config, config::LoadError> {
-        let mut config = config::load(&self.path, &config::ProcessEnvironment)?;
-        (self.adjust)(&mut config);
-        Ok(config)
+    pub async fn read(self: &Arc<Self>) -> Result<Config, config::LoadError> {
+        let bytes = registry::read_whole(&self.path, config::MAX_FILE).await;
+        // An editor that empties a file before it writes it is not heard at its word.
+        let bytes = bytes.and_then(|bytes| match bytes.is_empty() {
+            true => Err(std::io::Error::other(EMPTY)),
+            false => Ok(bytes),
+        });
+        let file = self.clone();
+        let parse = move || {
+            let mut config = config::load_read(&file.path, bytes, &config::ProcessEnvironment)?;
+            (file.adjust)(&mut config);
+            Ok(config)
+        };
+        let stopping = |error| {
+            let error = std::io::Error::other(error);
+            Err(config::LoadError::Unreadable { path: self.path.clone(), error })
+        };
+        tokio::task::spawn_blocking(parse).await.unwrap_or_else(stopping)
     }
 }
+
+const EMPTY: &str =
+    "the file is empty: it may be being written; if no agent is to serve, leave a comment in it";
 
 /// A host that listens.
 pub struct Server {
@@ -258,14 +283,14 @@ impl Server {
         let signals = shutdown::on_signals(self.shutdown.clone()).map_err(StartError::Signals)?;
         let signals = tokio::spawn(signals);
         let host = Arc::new(self.host);
-        let live = live::Live::new(host.clone(), self.file, &self.api);
+        let live = live::Live::new(host.clone(), Arc::new(self.file), &self.api);
         let following = match host.config().reload.watch {
             true => Some(tokio::spawn(live.follow()?)),
             false => None,
         };
         let loading = tokio::spawn({
             let host = host.clone();
-            async move { host.load_all().await }
+            async move { tokio::join!(host.load_all(), say_when_started(&host.registry)) }
         });
         let ended = api::serve(self.listener, &self.api).await;
         loading.abort();
@@ -293,6 +318,26 @@ fn authenticator(config: &Config) -> Result<(Authenticator, Option<AdminKey>), S
     };
     let secret = admin_key.as_ref().map(|key| &key.secret);
     Ok((Authenticator::new(&config.auth, secret), admin_key))
+}
+
+/// Ends the start where nothing comes of waiting any longer.
+async fn say_when_started(registry: &Registry) {
+    let (mut left, mut since) = (usize::MAX, Instant::now());
+    while !registry.has_started() {
+        let loading = registry.snapshot().loading();
+        if loading.count < left {
+            (left, since) = (loading.count, Instant::now());
+        } else if since.elapsed() >= NO_PROGRESS {
+            let agents = loading.first.join(", ");
+            tracing::warn!(
+                loading = loading.count,
+                agents,
+                "the host is ready without these agents, which are still loading"
+            );
+            return registry.start_is_over();
+        }
+        tokio::time::sleep(LOOK_AT_START).await;
+    }
 }
 
 /// Gives guests that nobody waits for a moment to be dropped.
@@ -331,4 +376,27 @@ fn make_private(path: &Path) -> Result<(), StartError> {
         tracing::warn!(folder = %path.display(), "others could look into the data folder; it is this user's alone now");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn settings_are_parsed_away_from_the_threads_that_answer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("agents.toml");
+        std::fs::write(&path, "[server]\nmax_batch = 7\n").expect("settings");
+        let parsed: Arc<parking_lot::Mutex<Option<ThreadId>>> = Arc::default();
+        let note = parsed.clone();
+        let adjust = Box::new(move |_: &mut Config| *note.lock() = Some(thread::current().id()));
+        let file = Arc::new(SettingsFile { path: path.clone(), adjust });
+        assert_eq!(file.read().await.expect("settings").server.max_batch, 7);
+        let parsed = parsed.lock().expect("it was adjusted");
+        assert_ne!(parsed, thread::current().id());
+        std::fs::remove_file(&path).expect("it goes");
+        assert!(matches!(file.read().await, Err(config::LoadError::Missing(_))));
+    }
 }

@@ -34,8 +34,8 @@ struct Readiness {
 /// One condition of readiness.
 #[derive(Serialize)]
 struct Check {
-    /// `agents`: every configured agent is loaded or has been reported as failed. `accepting`: the
-    /// host is not going down.
+    /// `agents`: every agent that was configured at the start is loaded or has been reported as failed;
+    /// agents that come later do not count. `accepting`: the host is not going down.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -46,14 +46,13 @@ pub(super) async fn alive() -> Result<Response, ApiError> {
     answer::ok(&Alive { status: "healthy" })
 }
 
-/// `GET /readyz`, `/readiness`: 503 until every configured agent is loaded or has been reported as
-/// failed, and again while the host shuts down.
+/// `GET /readyz`, `/readiness`: 503 until every agent that was configured at the start is loaded or has
+/// been reported as failed, and again while the host shuts down. A host that serves is ready: what
+/// comes later does not change that.
 pub(super) async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
     let serving = api.shutdown.stage() == Stage::Serving && !api.scheduler.is_draining();
-    let checks = [
-        Check { name: "agents", ok: api.registry.snapshot().settled() },
-        Check { name: "accepting", ok: serving },
-    ];
+    let checks =
+        [Check { name: "agents", ok: api.registry.has_started() }, Check { name: "accepting", ok: serving }];
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = answer::json(status, &Readiness { ready, checks })?;

@@ -18,12 +18,12 @@ use serde_json::{Map, Value, json};
 use super::caller::{Caller, current, refusal};
 use super::error::ApiError;
 use super::{Api, agents, answer, body, call};
-use crate::config::{AgentConfig, Problems, agent_from_json};
+use crate::config::{AgentConfig, Problems};
 use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{AgentId, Digest, Failure, Principal};
 use crate::registry::{
     AgentEntry, ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing,
-    RegisterError, Registration, Snapshot,
+    RegisterError, Registration, Snapshot, registered_from_json,
 };
 
 /// What settings may have in a multipart body, in bytes, beside the component.
@@ -124,7 +124,7 @@ pub(super) async fn approve(
     let config = api.config.load_full();
     let read = |id: &AgentId, text: &str| {
         let settings = serde_json::from_str(text).unwrap_or_default();
-        agent_from_json(&config, id, &settings).map_err(|problems| said(id, &problems))
+        registered_from_json(&config, id, &settings).map_err(|problems| said(id, &problems))
     };
     let approved = api.registry.approve(&id, digest, stamp, read, may_place(&api, &caller));
     let entry = approved.await.map_err(|error| changed(&id, error))?;
@@ -274,7 +274,7 @@ pub(super) async fn generate(
     let config = api.config.load_full();
     let read = |id: &AgentId, text: &str| {
         let settings = serde_json::from_str(text).unwrap_or_default();
-        agent_from_json(&config, id, &settings)
+        registered_from_json(&config, id, &settings)
             .map_err(|problems| RegisterError::Invalid(said(id, &problems)))
     };
     api.registry
@@ -308,9 +308,9 @@ async fn put(
         (None, None) => return Err(ApiError::field("component", COMPONENT)),
     };
     let config = api.config.load_full();
-    let read = |path: &std::path::Path| {
-        settings.insert("component".to_owned(), Value::String(path.display().to_string()));
-        let read: AgentConfig = agent_from_json(&config, &id, &settings)
+    let read = |digest: &Digest| {
+        settings.insert("component".to_owned(), Value::String(digest.to_string()));
+        let read: AgentConfig = registered_from_json(&config, &id, &settings)
             .map_err(|problems| RegisterError::Invalid(said(&id, &problems)))?;
         Ok((read, Value::Object(settings).to_string()))
     };
@@ -467,6 +467,7 @@ fn changed(id: &AgentId, error: ChangeError) -> ApiError {
         ChangeError::Failed(
             LoadFailure::Missing { .. }
             | LoadFailure::Unreadable { .. }
+            | LoadFailure::Damaged { .. }
             | LoadFailure::Refused { .. }
             | LoadFailure::Undescribed { .. }
             | LoadFailure::SelfTest { .. }

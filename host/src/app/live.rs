@@ -13,14 +13,14 @@ use super::{Host, SettingsFile, StartError, authenticator, router_settings, scop
 use crate::api::Api;
 use crate::auth::Authenticator;
 use crate::config::diff::{self, Diff};
-use crate::config::{self, AgentConfig, Config, ServerConfig};
+use crate::config::{AgentConfig, Config, ServerConfig};
 use crate::domain::AgentId;
-use crate::registry::{Changes, SettingsChange, Watch};
+use crate::registry::{Changes, SettingsChange, Watch, registered_from_json};
 
 /// A host whose files are followed.
 pub(super) struct Live {
     host: Arc<Host>,
-    file: SettingsFile,
+    file: Arc<SettingsFile>,
     authenticator: Arc<ArcSwap<Authenticator>>,
     server: Arc<ArcSwap<ServerConfig>>,
     /// Held by whoever reads the settings, so that what is read later takes effect later.
@@ -28,7 +28,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(host: Arc<Host>, file: SettingsFile, api: &Api) -> Arc<Self> {
+    pub(super) fn new(host: Arc<Host>, file: Arc<SettingsFile>, api: &Api) -> Arc<Self> {
         let (authenticator, server) = (api.authenticator.clone(), api.server.clone());
         Arc::new(Self { host, file, authenticator, server, reading: tokio::sync::Mutex::default() })
     }
@@ -44,6 +44,12 @@ impl Live {
 
     async fn see_to(self: Arc<Self>, watch: Arc<Watch>, mut changes: Changes) {
         let settings = self.settings_path();
+        // What was saved since the host read its settings, and before they were watched: `dev` builds
+        // in between.
+        tokio::spawn({
+            let (live, watch) = (self.clone(), watch.clone());
+            async move { live.settings_changed(&watch).await }
+        });
         while let Some(paths) = changes.next().await {
             for path in paths {
                 let (live, watch) = (self.clone(), watch.clone());
@@ -64,26 +70,19 @@ impl Live {
         std::path::absolute(&self.file.path).unwrap_or_else(|_| self.file.path.clone())
     }
 
-    /// Watches what matters now.
+    /// Watches what matters now. Waits for the watcher.
     fn rewatch(&self, watch: &Watch) {
         let config = self.host.config();
         let components = config.agents.values().map(|agent| agent.component.clone());
-        let files: BTreeSet<PathBuf> = components.chain([self.settings_path()]).collect();
-        for problem in watch.files(files) {
+        let files: BTreeSet<PathBuf> = components.collect();
+        for problem in watch.files(files).into_iter().chain(watch.whole([self.settings_path()])) {
             tracing::warn!("{problem}");
         }
     }
 
-    async fn settings_changed(&self, watch: &Watch) {
+    async fn settings_changed(self: &Arc<Self>, watch: &Arc<Watch>) {
         let _turn = self.reading.lock().await;
-        // An editor that empties a file before it writes it is not heard at its word.
-        if std::fs::metadata(&self.file.path).is_ok_and(|file| file.len() == 0) {
-            let reason =
-                "the file is empty: it may be being written; if no agent is to serve, leave a comment in it";
-            tracing::error!(reason, "settings not applied: what held before holds on");
-            return;
-        }
-        let new = match self.file.read() {
+        let new = match self.file.read().await {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!(reason = %error, "settings not applied: what held before holds on");
@@ -91,9 +90,23 @@ impl Live {
             }
         };
         let old = self.host.config();
-        let diff = diff::diff(&old, &new);
-        // What could not be written down the last time is tried again.
-        let change = self.agents_change(&new);
+        // Thousands of agents are compared here, and registered ones read again: not on the threads
+        // that answer.
+        let compare = {
+            let (live, old) = (self.clone(), old.clone());
+            move || {
+                let diff = diff::diff(&old, &new);
+                let mut new = new;
+                // What waits for a restart stays what it is, for whoever asks.
+                new.engine = old.engine.clone();
+                new.server.listen = old.server.listen;
+                new.server.data_dir = old.server.data_dir.clone();
+                // What could not be written down the last time is tried again.
+                let change = live.agents_change(&new);
+                (diff, new, change)
+            }
+        };
+        let Ok((diff, new, change)) = tokio::task::spawn_blocking(compare).await else { return };
         if diff.is_empty() && old.default_limits == new.default_limits && change.is_empty() {
             return;
         }
@@ -103,17 +116,13 @@ impl Live {
     }
 
     async fn apply(
-        &self,
+        self: &Arc<Self>,
         old: &Config,
-        mut new: Config,
+        new: Config,
         diff: Diff,
         change: SettingsChange,
-        watch: &Watch,
+        watch: &Arc<Watch>,
     ) -> Result<(), StartError> {
-        // What waits for a restart stays what it is, for whoever asks.
-        new.engine = old.engine.clone();
-        new.server.listen = old.server.listen;
-        new.server.data_dir = old.server.data_dir.clone();
         let (known, own) = authenticator(&new)?;
         if let Some(own) = own.filter(|_| old.auth != new.auth) {
             tracing::warn!(file = %own.path.display(), "no key is configured any more: the host's own admin key holds, which this file has");
@@ -138,7 +147,10 @@ impl Live {
             host.registry.set_router(router_settings(&new.router)).await;
         }
         // Files that are new are watched before they are first read.
-        self.rewatch(watch);
+        let (live, watch) = (self.clone(), watch.clone());
+        if tokio::task::spawn_blocking(move || live.rewatch(&watch)).await.is_err() {
+            tracing::error!("what is watched could not be changed");
+        }
         // Loading takes its time, and whoever changes the settings next does not wait for it.
         tokio::spawn(load(host.clone(), to_load, diff));
         Ok(())
@@ -190,5 +202,5 @@ async fn load(host: Arc<Host>, agents: Vec<Arc<AgentConfig>>, diff: Diff) {
 /// The settings of an agent that was registered at run time, from the text that was kept.
 pub(super) fn registered(config: &Config, id: &AgentId, text: &str) -> Result<AgentConfig, String> {
     let settings = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    config::agent_from_json(config, id, &settings).map_err(|problems| problems.to_string())
+    registered_from_json(config, id, &settings).map_err(|problems| problems.to_string())
 }

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::{Config, agent, auth, engine, limits, reload, router, scheduler, server};
 
 /// The largest agents.toml, in bytes.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+pub const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// What may stand at the top of the file.
 const ROOT: &[&str] = &["agents", "auth", "defaults", "engine", "reload", "router", "scheduler", "server"];
@@ -66,11 +66,26 @@ pub enum LoadError {
 /// # Errors
 /// Where the file cannot be read, or with everything that is wrong with it.
 pub fn load(path: &Path, environment: &dyn Environment) -> Result<Config, LoadError> {
-    let source = read(path)?;
+    load_text(path, &read(path)?, environment)
+}
+
+/// Checks the settings file `path`, of which this was read: at most one byte more than [`MAX_FILE`].
+///
+/// # Errors
+/// Where it could not be read, or with everything that is wrong with it.
+pub fn load_read(
+    path: &Path,
+    read: io::Result<Vec<u8>>,
+    environment: &dyn Environment,
+) -> Result<Config, LoadError> {
+    load_text(path, &text(path, read)?, environment)
+}
+
+fn load_text(path: &Path, source: &str, environment: &dyn Environment) -> Result<Config, LoadError> {
     let unreadable = |error| LoadError::Unreadable { path: path.to_owned(), error };
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let base_dir = absolute.parent().unwrap_or(Path::new("/"));
-    parse(&source, &path.display().to_string(), base_dir, environment).map_err(LoadError::Invalid)
+    parse(source, &path.display().to_string(), base_dir, environment).map_err(LoadError::Invalid)
 }
 
 /// Checks the text of a settings file. `file_name` is for messages; `base_dir` is where relative paths
@@ -97,15 +112,22 @@ impl Config {
 
 /// The text of a file of settings.
 pub(super) fn read(path: &Path) -> Result<String, LoadError> {
-    let unreadable = |error: io::Error| match error.kind() {
+    // One byte more than allowed shows that there is too much, whatever the file's length is said to be.
+    let bytes = || {
+        let mut bytes = Vec::new();
+        open_file(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    text(path, bytes())
+}
+
+/// What was read of a file of settings, as text.
+fn text(path: &Path, read: io::Result<Vec<u8>>) -> Result<String, LoadError> {
+    let bytes = read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
         io::ErrorKind::IsADirectory => LoadError::Folder(path.to_owned()),
         _ => LoadError::Unreadable { path: path.to_owned(), error },
-    };
-    let file = open_file(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed shows that there is too much, whatever the file's length is said to be.
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(LoadError::TooLarge(path.to_owned()));
     }

@@ -47,7 +47,7 @@ pub use environment::{Environment, NoEnvironment, ProcessEnvironment, VARIABLES}
 pub use file::{open_file, private_folder, read_file};
 pub use key::{Effect, Key, Kind, SECTIONS, SectionKeys, reference};
 pub use limits::Limits;
-pub use load::{LoadError, load, parse};
+pub use load::{LoadError, MAX_FILE, load, load_read, parse};
 pub use problem::{Problem, Problems};
 pub use proxies::TrustedProxies;
 pub use reload::ReloadConfig;

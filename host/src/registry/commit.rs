@@ -8,17 +8,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::agent::AgentVersion;
 use super::load::{LoadFailure, granted};
 use super::outcome::{Outcome, Shown};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
+use super::retired::Retired;
 use super::snapshot::{AgentEntry, LoadReport, Snapshot};
+use super::store::StoreError;
 use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentId, Digest};
+
+/// How often records of agents that are gone are looked at: whether their time is up.
+const LOOK_AT_RETIRED: Duration = Duration::from_secs(60 * 60);
 
 /// A version that was made for an agent, or why none could be.
 pub(super) struct Attempt {
@@ -65,7 +70,7 @@ pub(super) struct Amendment {
 /// What a commit works on and leaves behind.
 struct Draft<'a> {
     current: &'a Snapshot,
-    retired: &'a BTreeMap<AgentId, Record>,
+    retired: &'a Retired,
     config: &'a ReloadConfig,
     now: SystemTime,
     entries: BTreeMap<AgentId, AgentEntry>,
@@ -83,7 +88,8 @@ impl Registry {
             let outcomes = catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|_| inner.give_up(&shown));
             inner.tell(&shown, &outcomes);
             // Whoever was removed and came back is remembered by its entry from now on.
-            turn.retain(|id, _| inner.current.load().agent(id.as_str()).is_none());
+            let now = inner.current.load();
+            turn.retain(|id| now.agent(id.as_str()).is_none());
             outcomes
         });
         match commit.await {
@@ -98,16 +104,17 @@ impl Registry {
     /// Changes what `change` gives, without a new version of any agent; returns those that were removed.
     pub(super) async fn amend(
         &self,
-        change: impl FnOnce(&Snapshot, &BTreeMap<AgentId, Record>) -> Amendment + Send + 'static,
+        change: impl FnOnce(&Snapshot, &Retired) -> Amendment + Send + 'static,
     ) -> Result<Vec<AgentId>, LoadFailure> {
         let mut turn = self.inner.changing.clone().lock_owned().await;
         let (inner, current) = (self.inner.clone(), self.snapshot());
         let amend = tokio::task::spawn_blocking(move || {
             let Amendment { put: entries, removed } = change(&current, &turn);
+            let now = inner.clock.now();
             let gone: BTreeMap<AgentId, Record> = removed
                 .iter()
                 .filter_map(|id| current.agent(id.as_str()))
-                .map(|entry| (entry.id.clone(), entry.record.removed()))
+                .map(|entry| (entry.id.clone(), entry.record.removed(now)))
                 .collect();
             let differs = |entry: &&AgentEntry| {
                 current.agent(entry.id.as_str()).is_none_or(|old| !Arc::ptr_eq(&old.record, &entry.record))
@@ -115,14 +122,12 @@ impl Registry {
             let changed = entries.iter().filter(differs).map(|entry| (&entry.id, &*entry.record));
             let records: Vec<_> =
                 changed.chain(&gone).map(|(id, record)| (id.clone(), record.clone())).collect();
-            let put: Vec<AgentId> = entries.iter().map(|entry| entry.id.clone()).collect();
             let removed: Vec<AgentId> = gone.keys().cloned().collect();
             let next = current.with(entries, removed.iter().cloned());
             inner.enact(&current, next, &records)?;
-            for id in &put {
-                turn.remove(id.as_str());
-            }
-            turn.extend(gone);
+            gone.into_iter().for_each(|(id, record)| turn.insert(id, record));
+            let now = inner.current.load();
+            turn.retain(|id| now.agent(id.as_str()).is_none());
             Ok(removed)
         });
         amend.await.unwrap_or(Err(LoadFailure::Interrupted))
@@ -134,7 +139,7 @@ impl Inner {
     fn rule(
         &self,
         current: &Snapshot,
-        retired: &BTreeMap<AgentId, Record>,
+        retired: &Retired,
         attempts: Vec<Attempt>,
         unity: Unity,
     ) -> Vec<Outcome> {
@@ -196,6 +201,22 @@ impl Inner {
         }
     }
 
+    /// Drops what was kept long enough of agents that are gone.
+    fn sweep_retired(&self, retired: &mut Retired) -> Result<(), StoreError> {
+        let sweep = retired.due(self.clock.now());
+        if sweep.is_empty() {
+            return Ok(());
+        }
+        if let Some(store) = &self.store {
+            store.write(&sweep.bared)?;
+            store.forget(&sweep.forgotten, sweep.floor)?;
+        }
+        let (bared, forgotten) = (sweep.bared.len(), sweep.forgotten.len());
+        tracing::info!(bared, forgotten, "what was kept of agents that are gone is swept");
+        retired.apply(sweep);
+        Ok(())
+    }
+
     /// Makes `next` what serves once `records` are on disk, and has components swept away if it names
     /// fewer than `current`. On an error nothing has changed.
     fn enact(
@@ -247,20 +268,25 @@ impl Inner {
     }
 }
 
-/// Removes components that nothing needs any more, whenever there may be some, as long as the
-/// registry is there.
+/// Removes components that nothing needs any more, whenever there may be some, and what is kept of
+/// agents that are gone when its time is up, as long as the registry is there.
 pub(super) fn sweep_what_goes(registry: &Registry) {
     let unneeded = registry.inner.loader.unneeded();
     let inner = Arc::downgrade(&registry.inner);
     tokio::spawn(async move {
         loop {
-            unneeded.notified().await;
+            // Either is a reason to look.
+            let _ = tokio::time::timeout(LOOK_AT_RETIRED, unneeded.notified()).await;
             let Some(inner) = inner.upgrade() else { return };
             // What is being decided may name what nobody names now.
-            let turn = inner.changing.clone().lock_owned().await;
+            let mut turn = inner.changing.clone().lock_owned().await;
             let sweep = move || {
+                if let Err(error) = inner.sweep_retired(&mut turn) {
+                    tracing::error!(%error, "what is kept of agents that are gone could not be swept");
+                }
                 let mut needed = inner.current.load().digests();
                 needed.extend(&inner.unread);
+                needed.extend(turn.digests());
                 inner.loader.sweep(needed);
                 drop(turn);
             };
@@ -312,7 +338,7 @@ impl Draft<'_> {
                 (entry.clone(), Some(settings))
             }
             (None, Basis::Registered { settings, over: None }) => {
-                let record = self.retired.get(id.as_str()).cloned().unwrap_or_default();
+                let record = self.retired.registered(id);
                 (AgentEntry::loading(config.clone(), Arc::new(record)), Some(settings))
             }
             _ => return Outcome::Stale,

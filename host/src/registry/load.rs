@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::agent::{AgentVersion, Card};
 use super::stable;
-use super::store::{Store, StoreError};
+use super::store::{Kept, Store, StoreError};
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Grants, Overlay};
 use crate::domain::{AgentStatus, Clock, Digest};
@@ -34,6 +34,16 @@ pub enum LoadFailure {
         path: String,
         /// The operating system's words.
         reason: String,
+    },
+    /// What is kept is not what was kept, and nobody else has it.
+    #[error(
+        "{path} is damaged: its content is not that of {digest}, and no agent's file has that content; register the same component again, or restore the file"
+    )]
+    Damaged {
+        /// The component's file.
+        path: String,
+        /// What it should be.
+        digest: Digest,
     },
     /// The component is refused.
     #[error("{path}: {reason}")]
@@ -91,6 +101,7 @@ impl LoadFailure {
         match self {
             Self::Missing { .. } => AgentStatus::Missing,
             Self::Unreadable { .. }
+            | Self::Damaged { .. }
             | Self::Refused { .. }
             | Self::Undescribed { .. }
             | Self::Broken { .. }
@@ -151,6 +162,15 @@ pub(super) fn granted(config: &AgentConfig, approved: &BTreeSet<String>) -> Gran
     grants
 }
 
+/// Bytes with their digest: nine milliseconds for 18 MB, not on the threads that answer.
+async fn digested(bytes: Arc<[u8]>) -> Result<(Arc<[u8]>, Digest), LoadFailure> {
+    let digest = move || {
+        let digest = Digest::of(&bytes);
+        (bytes, digest)
+    };
+    tokio::task::spawn_blocking(digest).await.map_err(|_| LoadFailure::Interrupted)
+}
+
 /// Loads components; remembers those that are in use.
 pub(super) struct Loader {
     engine: Arc<Engine>,
@@ -163,13 +183,24 @@ pub(super) struct Loader {
     unneeded: Arc<Notify>,
     /// Components that are held in memory as bytes at once.
     reading: Semaphore,
+    /// Told which components came, or came back, to the store.
+    brought: mpsc::Sender<Digest>,
 }
 
+/// Components that were brought and not looked at yet; of more at once, those wait for their next load.
+const BROUGHT: usize = 1024;
+
 impl Loader {
-    pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, store: Option<Arc<Store>>) -> Self {
+    /// A loader, and which components come to the store from now on.
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        clock: Arc<dyn Clock>,
+        store: Option<Arc<Store>>,
+    ) -> (Self, mpsc::Receiver<Digest>) {
         let reading = Semaphore::new(engine.config().compile_jobs.max(1) as usize);
         let (in_use, keeping, unneeded) = Default::default();
-        Self { engine, clock, store, in_use, keeping, unneeded, reading }
+        let (brought, receiver) = mpsc::channel(BROUGHT);
+        (Self { engine, clock, store, in_use, keeping, unneeded, reading, brought }, receiver)
     }
 
     /// Tells when a component may be needed no longer: it is time to sweep.
@@ -179,51 +210,68 @@ impl Loader {
 
     /// Reads and links the component in `path`.
     pub(super) async fn file(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
-        let shown = path.display().to_string();
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
-        let bytes = match stable::read(path, self.engine.config().max_component_size).await {
-            Ok(bytes) => bytes.into(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(LoadFailure::Missing { path: shown });
-            }
-            Err(error) => {
-                return Err(LoadFailure::Unreadable { path: shown, reason: error.to_string() });
-            }
-        };
-        self.prepare(bytes, Origin::File, shown).await
+        let (bytes, digest) = self.read(path).await?;
+        self.prepare(bytes, digest, Origin::File, path.display().to_string()).await
     }
 
-    /// Links the component of this digest that the store has.
-    pub(super) async fn stored(&self, digest: &Digest) -> Result<Arc<Prepared>, LoadFailure> {
-        if let Some(prepared) = self.known(digest) {
+    /// The same, if it is the component with this digest; `None` if it is another, or none.
+    pub(super) async fn file_if(&self, path: &Path, wanted: &Digest) -> Option<Arc<Prepared>> {
+        let _permit = self.reading.acquire().await.ok()?;
+        let (bytes, digest) = self.read(path).await.ok()?;
+        let shown = || path.display().to_string();
+        if digest == *wanted { self.prepare(bytes, digest, Origin::File, shown()).await.ok() } else { None }
+    }
+
+    /// Links the component of this digest that the store has, if it has it whole.
+    pub(super) async fn stored(&self, wanted: &Digest) -> Result<Arc<Prepared>, LoadFailure> {
+        if let Some(prepared) = self.known(wanted) {
             return Ok(prepared);
         }
-        let path = self.store.as_ref().map(|store| store.component(digest)).unwrap_or_default();
-        let prepared = self.file(&path).await?;
-        if prepared.digest() == *digest {
-            return Ok(prepared);
+        let path = self.store.as_ref().map(|store| store.component(wanted)).unwrap_or_default();
+        let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
+        let (bytes, digest) = self.read(&path).await?;
+        let path = path.display().to_string();
+        if digest != *wanted {
+            return Err(LoadFailure::Damaged { path, digest: *wanted });
         }
-        let reason = "its content is damaged: its digest is another".to_owned();
-        Err(LoadFailure::Unreadable { path: path.display().to_string(), reason })
+        self.prepare(bytes, digest, Origin::File, path).await
+    }
+
+    /// The digest of the component that this path is for, if it is one of the store's.
+    pub(super) fn digest_at(&self, path: &Path) -> Option<Digest> {
+        self.store.as_ref()?.digest_at(path)
+    }
+
+    /// A file's bytes, and their digest.
+    async fn read(&self, path: &Path) -> Result<(Arc<[u8]>, Digest), LoadFailure> {
+        let shown = || path.display().to_string();
+        match stable::read(path, self.engine.config().max_component_size).await {
+            Ok(bytes) => digested(bytes.into()).await,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(LoadFailure::Missing { path: shown() })
+            }
+            Err(error) => Err(LoadFailure::Unreadable { path: shown(), reason: error.to_string() }),
+        }
     }
 
     /// Links the component that these bytes are.
     pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<Prepared>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
-        self.prepare(bytes, Origin::Request, "the component".to_owned()).await
+        let (bytes, digest) = digested(bytes).await?;
+        self.prepare(bytes, digest, Origin::Request, "the component".to_owned()).await
     }
 
     async fn prepare(
         &self,
         bytes: Arc<[u8]>,
+        digest: Digest,
         origin: Origin,
         shown: String,
     ) -> Result<Arc<Prepared>, LoadFailure> {
-        // Nine milliseconds for 18 MB: not on the threads that answer.
-        let read = bytes.clone();
-        let digest = tokio::task::spawn_blocking(move || Digest::of(&read)).await;
-        let digest = digest.map_err(|_| LoadFailure::Interrupted)?;
         if let Some(prepared) = self.known(&digest) {
+            // It serves; what is kept of it may be damaged all the same.
+            self.keep(digest, bytes, || ()).await?;
             return Ok(prepared);
         }
         let component = match self.engine.load(bytes.clone(), origin).await {
@@ -237,25 +285,43 @@ impl Loader {
         let (described, tested) = Default::default();
         let unneeded = self.unneeded.clone();
         let prepared = Arc::new(Prepared { component, described, tested, unneeded });
-        let (keeping, in_use) = (self.keeping.clone(), self.in_use.clone());
+        let in_use = self.in_use.clone();
         let use_it = move |prepared: &Arc<Prepared>| {
             let mut in_use = in_use.lock();
             in_use.retain(|_, known| known.strong_count() > 0);
             in_use.insert(digest, Arc::downgrade(prepared));
         };
+        let kept = prepared.clone();
+        self.keep(digest, bytes, move || use_it(&kept)).await?;
+        Ok(prepared)
+    }
+
+    /// Keeps a component, if there is somewhere to, and then does `then`.
+    async fn keep(
+        &self,
+        digest: Digest,
+        bytes: Arc<[u8]>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), LoadFailure> {
         let Some(store) = self.store.clone() else {
-            use_it(&prepared);
-            return Ok(prepared);
+            then();
+            return Ok(());
         };
+        let keeping = self.keeping.clone();
         let keep = move || {
             // What is swept between the two would be known and gone.
             let _held = keeping.read();
-            store.keep(&digest, &bytes)?;
-            use_it(&prepared);
-            Ok(prepared)
+            let kept = store.keep(&digest, &bytes)?;
+            then();
+            Ok(kept)
         };
         let kept = tokio::task::spawn_blocking(keep).await.map_err(|_| LoadFailure::Interrupted)?;
-        kept.map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))
+        match kept.map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))? {
+            Kept::Known => {}
+            // An agent may have waited for it.
+            Kept::New | Kept::Mended => drop(self.brought.try_send(digest)),
+        }
+        Ok(())
     }
 
     fn known(&self, digest: &Digest) -> Option<Arc<Prepared>> {

@@ -7,11 +7,14 @@
 mod agent;
 mod commit;
 mod counts;
+mod heal;
 mod load;
 mod outcome;
 mod record;
 mod register;
 mod reload;
+mod retired;
+mod schema;
 mod snapshot;
 mod stable;
 mod store;
@@ -22,6 +25,7 @@ pub mod watch;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -35,10 +39,12 @@ pub use outcome::Outcome;
 pub use record::{Blocked, Pending, Record, Release, TrialSoFar};
 pub use register::{
     Component, Generate, MAX_GENERATED, MayPlace, Place, Placing, RegisterError, Registration,
+    registered_from_json,
 };
 pub use reload::SettingsChange;
 pub use snapshot::{AgentEntry, LoadReport, Snapshot, Stay};
-pub use store::{Store, StoreError};
+pub use stable::read as read_whole;
+pub use store::{Store, StoreError, component_in};
 pub use trial::Ended;
 pub use versions::ChangeError;
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
@@ -49,6 +55,7 @@ use crate::engine::Engine;
 use counts::Counts;
 use load::Loader;
 use record::settings_text;
+use retired::Retired;
 
 /// Versions that failed their trial and wait to be taken back; more at once are taken back at
 /// their next fault.
@@ -73,7 +80,9 @@ struct Inner {
     counts: Counts,
     /// Held by whoever builds the next snapshot, so that none is lost. In it: what is remembered of
     /// agents that are no longer there.
-    changing: Arc<tokio::sync::Mutex<BTreeMap<AgentId, Record>>>,
+    changing: Arc<tokio::sync::Mutex<Retired>>,
+    /// Whether every agent of the start was loaded, or has failed.
+    started: AtomicBool,
     /// Places for requests that register agents, which wait for trials.
     registering: tokio::sync::Semaphore,
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
@@ -130,16 +139,23 @@ impl Registry {
         agents: impl IntoIterator<Item = Arc<AgentConfig>>,
         register: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
     ) -> Result<Self, StoreError> {
-        let mut records = match &store {
+        let (mut records, floor) = match &store {
             Some(store) => {
                 store.clear_leftovers();
-                store.records()?
+                (store.records()?, store.floor()?)
             }
-            None => BTreeMap::new(),
+            None => (BTreeMap::new(), 0),
         };
+        let new = || Record { generation: floor, ..Record::default() };
         let mut entries = Vec::new();
+        // What is other from now on than it was written down.
+        let mut dated = BTreeMap::new();
         for config in agents {
-            let mut record = records.remove(config.id.as_str()).unwrap_or_default();
+            let known = records.remove(config.id.as_str());
+            let mut record = known.as_ref().map_or_else(new, Record::returned);
+            if known.is_some_and(|known| known.removed.is_some()) {
+                dated.insert(config.id.clone(), record.clone());
+            }
             if let Some(text) = record.registered.take() {
                 record.under = Some(text);
                 tracing::warn!(agent = %config.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
@@ -149,11 +165,19 @@ impl Registry {
             }
             entries.push(resumed(config, record, clock.now(), &register));
         }
-        let (registered, retired): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (registered, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
-        // Who comes back under such an id is not who had it: nothing was approved for them.
-        let mut retired: BTreeMap<_, _> =
-            retired.into_iter().map(|(id, record)| (id, record.removed())).collect();
+        let mut retired = Retired::new(floor);
+        // What agents.toml lost while no host ran is gone since now.
+        let now = clock.now();
+        for (id, record) in gone {
+            let removed = if record.removed.is_some() { record } else { record.removed(now) };
+            dated.insert(id.clone(), removed.clone());
+            retired.insert(id, removed);
+        }
+        if let Some(store) = &store {
+            store.write(&dated)?;
+        }
         let mut unread = HashSet::new();
         for (id, record) in registered {
             match register(&id, record.registered.as_deref().unwrap_or_default()) {
@@ -162,13 +186,13 @@ impl Registry {
                 Err(reason) => {
                     tracing::error!(agent = %id, reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
                     unread.extend(record.digests());
-                    retired.insert(id, record.removed());
+                    retired.insert(id, record.bare());
                 }
             }
         }
         let current = ArcSwap::from_pointee(Snapshot::empty(settings.router).with(entries, []));
         let store = store.map(Arc::new);
-        let loader = Loader::new(engine, clock.clone(), store.clone());
+        let (loader, brought) = Loader::new(engine, clock.clone(), store.clone());
         let (failing, failed) = mpsc::channel(FAILED_TRIALS);
         let (marked, marks) = mpsc::channel(MARKED_TRIALS);
         let inner = Inner {
@@ -181,6 +205,7 @@ impl Registry {
             counts: Counts::default(),
             changing: Arc::new(tokio::sync::Mutex::new(retired)),
             registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
+            started: AtomicBool::new(false),
             reading: Mutex::default(),
             failing,
             marked,
@@ -191,6 +216,7 @@ impl Registry {
         versions::keep_trials(&registry, marks);
         if registry.inner.store.is_some() {
             commit::sweep_what_goes(&registry);
+            heal::load_what_is_mended(&registry, brought);
         }
         Ok(registry)
     }

@@ -31,10 +31,11 @@ pub struct Record {
     pub blocked: Vec<Blocked>,
     /// Gated capabilities that an operator approved.
     pub approved: BTreeSet<String>,
-    /// The settings that an agent serves under which was registered while the host ran, as JSON text.
+    /// The settings that an agent serves under which was registered while the host ran, as JSON text. They
+    /// name its component by the digest, so that the data folder can move.
     pub registered: Option<String>,
     /// The settings that an agent of agents.toml serves under, as JSON text: it keeps them while others
-    /// wait with other code.
+    /// wait with other code. A component that the data folder keeps is named by its digest there, too.
     pub under: Option<String>,
     /// The code that its file brought last.
     pub proposed: Option<Digest>,
@@ -42,6 +43,8 @@ pub struct Record {
     pub trial: Option<TrialSoFar>,
     /// Whether more than one caller has called it.
     pub many_callers: bool,
+    /// When the agent was removed; `None` as long as it is there.
+    pub removed: Option<SystemTime>,
 }
 
 /// A version that served, or serves.
@@ -378,8 +381,21 @@ impl Record {
         self.blocked.truncate(MAX_BLOCKED);
     }
 
-    /// What is left of an agent that is removed: its generations go on if it comes back.
-    pub(super) fn removed(&self) -> Self {
+    /// What is kept of an agent that is removed. One of agents.toml finds everything if it comes back
+    /// there: a file can lose a part by accident. Who removes a registered agent has said so, and
+    /// somebody else may take its id.
+    pub(super) fn removed(&self, now: SystemTime) -> Self {
+        let all = if self.registered.is_some() { self.bare() } else { self.clone() };
+        Self { removed: Some(now), ..all }
+    }
+
+    /// What an agent finds that comes back in agents.toml.
+    pub(super) fn returned(&self) -> Self {
+        Self { removed: None, ..self.clone() }
+    }
+
+    /// What is left where nothing else is to be known: generations go on.
+    pub(super) fn bare(&self) -> Self {
         Self { generation: self.generation, ..Self::default() }
     }
 

@@ -3,19 +3,23 @@
 //! They pass the same gates as files do, and are kept across restarts. An agent of agents.toml is
 //! not theirs to touch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
+
+use serde_json::{Map, Value};
 
 use super::Registry;
 use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::{LoadFailure, Prepared, granted};
 use super::outcome::Outcome;
-use super::record::{Cause, Record};
+use super::record::Cause;
+use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
+use super::store::component_in;
 use super::versions::ChangeError;
-use crate::config::{AgentConfig, agent_to_json};
+use crate::config::{AgentConfig, Config, Problems, agent_from_json, agent_to_json};
 use crate::domain::rights::Decision;
 use crate::domain::{AgentId, Digest};
 
@@ -92,6 +96,25 @@ fn granted_to<'a>(
     all.filter(|name| had.0.get(*name) != Some(&true)).collect()
 }
 
+/// The settings of an agent that is registered, from JSON in which `component` is a digest: in the data
+/// folder, wherever that lies now.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn registered_from_json(
+    config: &Config,
+    id: &AgentId,
+    settings: &Map<String, Value>,
+) -> Result<AgentConfig, Problems> {
+    let mut settings = settings.clone();
+    if let Some(Value::String(component)) = settings.get_mut("component")
+        && let Some(digest) = Digest::from_hex(component)
+    {
+        *component = component_in(&config.server.data_dir, &digest).display().to_string();
+    }
+    agent_from_json(config, id, &settings)
+}
+
 /// An agent to be registered.
 pub struct Registration {
     /// Its id.
@@ -136,15 +159,15 @@ pub struct Generate {
 }
 
 impl Registry {
-    /// Registers an agent; `settings` makes its settings for the path at which its component is
-    /// kept, and the text under which they are remembered.
+    /// Registers an agent; `settings` makes, for the digest of its component, its settings and the text
+    /// under which they are remembered.
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
     pub async fn register(
         &self,
         registration: Registration,
-        settings: impl FnOnce(&std::path::Path) -> Result<(AgentConfig, String), RegisterError>,
+        settings: impl FnOnce(&Digest) -> Result<(AgentConfig, String), RegisterError>,
     ) -> Result<Arc<AgentEntry>, RegisterError> {
         let began = Instant::now();
         let _place = self.inner.registering.try_acquire().map_err(|_| RegisterError::Busy)?;
@@ -156,7 +179,7 @@ impl Registry {
             Ok(entry) => Some(entry),
         };
         let prepared = self.component(component).await?;
-        let (config, text) = settings(&self.kept_at(&prepared.digest()))?;
+        let (config, text) = settings(&prepared.digest())?;
         let config = Arc::new(config);
         let approved = over.as_ref().map(|entry| entry.record.approved.clone()).unwrap_or_default();
         let result = match self.inner.loader.self_test(&config, &prepared).await {
@@ -198,8 +221,7 @@ impl Registry {
         }
         drop(snapshot);
         let Some(first) = ids.first() else { return Ok(()) };
-        let component = self.kept_at(&version.digest);
-        let mut like = AgentConfig { component: component.clone(), ..(*template.config).clone() };
+        let mut like = (*template.config).clone();
         for capability in &template.record.approved {
             // What was approved of the template is granted to what is made of it.
             like.grants.0.entry(capability.clone()).or_insert(true);
@@ -207,8 +229,8 @@ impl Registry {
         like.tags.extend(tags.into_iter().filter(|tag| !template.config.tags.contains(tag)));
         like.max_concurrent = max_concurrent.or(like.max_concurrent);
         let mut settings = agent_to_json(&like);
-        settings.insert("component".to_owned(), component.display().to_string().into());
-        let settings: Arc<str> = serde_json::Value::Object(settings).to_string().into();
+        settings.insert("component".to_owned(), version.digest.to_string().into());
+        let settings: Arc<str> = Value::Object(settings).to_string().into();
         // What cannot be read would be gone after a restart.
         let like = read(first, &settings)?;
         let mut attempts = Vec::with_capacity(ids.len());
@@ -251,7 +273,7 @@ impl Registry {
         }
         let wanted = id.clone();
         // It may be named by agents.toml by now.
-        let removal = move |current: &Snapshot, _: &BTreeMap<AgentId, Record>| {
+        let removal = move |current: &Snapshot, _: &Retired| {
             let registered = current.agent(wanted.as_str()).is_some_and(|entry| entry.is_registered());
             Amendment { removed: registered.then_some(wanted).into_iter().collect(), ..Amendment::default() }
         };
@@ -267,7 +289,7 @@ impl Registry {
         let failed = |failure| RegisterError::Change(ChangeError::Failed(failure));
         match component {
             Component::Bytes(bytes) => self.inner.loader.bytes(bytes).await.map_err(failed),
-            Component::Digest(digest) => match self.inner.loader.stored(&digest).await {
+            Component::Digest(digest) => match self.stored(&digest).await {
                 Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
                 other => other.map_err(failed),
             },
@@ -279,10 +301,6 @@ impl Registry {
                 ))),
             },
         }
-    }
-
-    fn kept_at(&self, digest: &Digest) -> std::path::PathBuf {
-        self.inner.store.as_ref().map(|store| store.component(digest)).unwrap_or_default()
     }
 
     fn registered(&self, id: &AgentId, outcome: Option<Outcome>) -> Result<Arc<AgentEntry>, RegisterError> {

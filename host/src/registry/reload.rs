@@ -20,6 +20,7 @@ use super::commit::{Amendment, Attempt, Basis, Unity, candidate};
 use super::load::{LoadFailure, Prepared};
 use super::outcome::Outcome;
 use super::record::{Cause, Record, Ruling};
+use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::versions::ChangeError;
 use crate::config::{AgentConfig, ReloadConfig};
@@ -75,7 +76,7 @@ impl Registry {
             tokio::spawn(async move {
                 let turn = registry.turn(&path);
                 let _turn = turn.holder.lock().await;
-                let component = registry.inner.loader.file(&path).await;
+                let component = registry.read(&path).await;
                 // The channel is bounded by the number of agents.
                 let (done, wait) = tokio::sync::oneshot::channel::<()>();
                 let done = Arc::new(done);
@@ -129,6 +130,23 @@ impl Registry {
     pub async fn load_all(&self) {
         let agents: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
         self.load(agents).await;
+        self.inner.started.store(true, Ordering::Release);
+    }
+
+    /// Whether the start is over: every agent that there was then is loaded, or was reported as failed.
+    /// It stays over, whatever comes later.
+    pub fn has_started(&self) -> bool {
+        let started = &self.inner.started;
+        let now = started.load(Ordering::Acquire) || self.snapshot().settled();
+        if now {
+            started.store(true, Ordering::Release);
+        }
+        now
+    }
+
+    /// The start is over, whoever is still loading: agents that take too long keep no others waiting.
+    pub fn start_is_over(&self) {
+        self.inner.started.store(true, Ordering::Release);
     }
 
     /// Loads the component in `path` for its agents, because it may have changed. Returns when what
@@ -143,7 +161,7 @@ impl Registry {
             let configs: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
             let mine: Vec<_> = configs.into_iter().filter(|config| config.component == path).collect();
             if !mine.is_empty() {
-                let component = self.inner.loader.file(path).await;
+                let component = self.read(path).await;
                 let mut left = mine;
                 while !left.is_empty() {
                     let mut attempts = Vec::new();
@@ -179,7 +197,7 @@ impl Registry {
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
         let withdrawn = (put.clone(), removed.clone());
-        let amendment = move |current: &Snapshot, retired: &BTreeMap<AgentId, Record>| {
+        let amendment = move |current: &Snapshot, retired: &Retired| {
             let place = |config: &Arc<AgentConfig>| match current.agent(config.id.as_str()) {
                 // It was removed or named meanwhile: these settings are not its own any more.
                 entry if !named.contains(&config.id) && !entry.is_some_and(|entry| entry.is_registered()) => {
@@ -196,7 +214,7 @@ impl Registry {
                     Some(entry.proposing(config, now))
                 }
                 None => {
-                    let record = retired.get(config.id.as_str()).cloned().unwrap_or_default();
+                    let record = retired.named(&config.id);
                     Some(AgentEntry::loading(config.clone(), Arc::new(record)))
                 }
             };
@@ -236,7 +254,10 @@ impl Registry {
             });
             let ids = gone.iter().map(|entry| entry.id.clone());
             let next = current.with(fewer.collect::<Vec<_>>(), ids);
-            turn.extend(gone.iter().map(|entry| (entry.id.clone(), entry.record.removed())));
+            let now = inner.clock.now();
+            for entry in &gone {
+                turn.insert(entry.id.clone(), entry.record.removed(now));
+            }
             inner.publish(inner.ready(next));
         };
         if let Err(error) = tokio::task::spawn_blocking(withdraw).await {
@@ -346,7 +367,7 @@ impl Registry {
         let loader = &self.inner.loader;
         let prepared = match component {
             Ok(prepared) if prepared.digest() == last => Ok(prepared.clone()),
-            _ => loader.stored(&last).await,
+            _ => self.stored(&last).await,
         };
         let result = match prepared {
             Ok(prepared) => loader.agent(config, &record.approved, &prepared).await,

@@ -17,6 +17,18 @@ use crate::domain::{AgentId, AgentScope, AgentStatus, Digest};
 /// made anew, not kept.
 const MAX_SCOPES: usize = 4096;
 
+/// Agents that are still loading whose ids are shown.
+const SHOWN_LOADING: usize = 10;
+
+/// Agents that are still loading.
+#[derive(Debug, Default)]
+pub struct Loading {
+    /// How many.
+    pub count: usize,
+    /// The ids of the first ones, to speak of.
+    pub first: Vec<String>,
+}
+
 /// What serves. Never changed, only replaced.
 pub struct Snapshot {
     agents: BTreeMap<AgentId, Arc<AgentEntry>>,
@@ -267,6 +279,18 @@ impl Snapshot {
     /// Whether every agent is loaded or has been reported as failed.
     pub fn settled(&self) -> bool {
         self.agents.values().all(|entry| entry.status() != AgentStatus::Loading)
+    }
+
+    /// The ids of the agents that are neither loaded nor reported as failed: the first ten.
+    pub fn loading(&self) -> Loading {
+        let mut loading = Loading::default();
+        for entry in self.agents.values().filter(|entry| entry.status() == AgentStatus::Loading) {
+            loading.count += 1;
+            if loading.first.len() < SHOWN_LOADING {
+                loading.first.push(entry.id.to_string());
+            }
+        }
+        loading
     }
 
     /// Decides tasks among [`Snapshot::candidates`].

@@ -32,7 +32,7 @@ struct Look {
 ///
 /// # Errors
 /// If it is not there, not a file, or cannot be read.
-pub(super) async fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+pub async fn read(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     read_within(path, limit, PATIENCE).await
 }
 

@@ -2,19 +2,22 @@
 //!
 //! Owns `DATA/registry.db`, `DATA/components/` and the lock that makes one host the folder's only
 //! writer. A component is there completely or not at all (written aside, flushed, renamed), and it
-//! is there before a record names it. Blocking: call it on the blocking threads.
+//! is there before a record names it. What is read back is judged by whoever asked for it; what is
+//! damaged is written anew as soon as somebody brings the right bytes. Blocking: call it on the
+//! blocking threads.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Record;
+use super::schema::{self, FORM, PROGRAM, SchemaError};
 use crate::domain::{AgentId, Digest};
 
 /// How long a host that was killed may take to let go of its folder: a compiler that it was just
@@ -48,6 +51,18 @@ pub enum StoreError {
         /// The database's words.
         reason: rusqlite::Error,
     },
+    /// A later version of the program wrote it.
+    #[error(
+        "{path} was written by {program}, in form {form}; this is {PROGRAM}, which reads forms up to {FORM}, and changed nothing: start that program, or give this one a `data_dir` of its own"
+    )]
+    Later {
+        /// The file.
+        path: String,
+        /// The program that wrote it.
+        program: String,
+        /// The form that it has.
+        form: i64,
+    },
     /// A record that this version of the program does not understand.
     #[error("cannot read the record of `{agent}` in {path}: {reason}; was it written by a newer version?")]
     Record {
@@ -59,6 +74,24 @@ pub enum StoreError {
         reason: String,
     },
 }
+
+/// What became of a component that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It was there, whole.
+    Known,
+    /// It was not there.
+    New,
+    /// What was there was damaged.
+    Mended,
+}
+
+/// Where the component with this digest is kept below a data folder.
+pub fn component_in(data_dir: &Path, digest: &Digest) -> PathBuf {
+    data_dir.join(COMPONENTS).join(digest.to_string())
+}
+
+const COMPONENTS: &str = "components";
 
 /// Records and components.
 pub struct Store {
@@ -75,7 +108,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what is in the way.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let components = data_dir.join("components");
+        let components = data_dir.join(COMPONENTS);
         let io = |path: &Path| {
             let path = path.display().to_string();
             move |reason| StoreError::Io { path, reason }
@@ -95,8 +128,16 @@ impl Store {
             }
         }
         let path = data_dir.join("registry.db");
-        let database = open_database(&path)
-            .map_err(|reason| StoreError::Database { path: path.display().to_string(), reason })?;
+        let database = open_database(&path).map_err(|error| {
+            let path = path.display().to_string();
+            match error {
+                SchemaError::Database(reason) => StoreError::Database { path, reason },
+                SchemaError::Later { form, program } => {
+                    let program = program.unwrap_or_else(|| "a later version of this program".to_owned());
+                    StoreError::Later { path, program, form }
+                }
+            }
+        })?;
         Ok(Self { path, components, database: Mutex::new(database), _lock: lock })
     }
 
@@ -152,15 +193,61 @@ impl Store {
         write().map_err(|reason| self.fault(reason))
     }
 
-    /// Keeps a component's bytes under their digest.
+    /// The generation from which agents count that nothing is remembered of: the highest that was
+    /// forgotten.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(super) fn floor(&self) -> Result<u64, StoreError> {
+        let query = "SELECT value FROM about WHERE key = 'floor'";
+        let floor: Option<String> = self
+            .database
+            .lock()
+            .query_row(query, [], |row| row.get(0))
+            .optional()
+            .map_err(|reason| self.fault(reason))?;
+        Ok(floor.and_then(|floor| floor.parse().ok()).unwrap_or_default())
+    }
+
+    /// Forgets these records altogether; agents that nothing is remembered of count from `floor`.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub(super) fn forget<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a AgentId>,
+        floor: u64,
+    ) -> Result<(), StoreError> {
+        let mut database = self.database.lock();
+        let forget = || -> rusqlite::Result<()> {
+            let transaction = database.transaction()?;
+            transaction.execute(
+                "INSERT INTO about (key, value) VALUES ('floor', ?1) \
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [floor.to_string()],
+            )?;
+            for id in ids {
+                transaction.execute("DELETE FROM agents WHERE id = ?1", [id.as_str()])?;
+            }
+            transaction.commit()
+        };
+        forget().map_err(|reason| self.fault(reason))
+    }
+
+    /// Keeps a component's bytes under their digest. What is there already is read, and written anew
+    /// where it is not these bytes.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub(super) fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<Kept, StoreError> {
         let path = self.component(digest);
-        if fs::metadata(&path).is_ok_and(|known| known.len() == bytes.len() as u64) {
-            return Ok(());
-        }
+        let kept = match File::open(&path) {
+            Ok(mut known) => match is_same(&mut known, bytes) {
+                true => return Ok(Kept::Known),
+                false => Kept::Mended,
+            },
+            Err(_) => Kept::New,
+        };
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(&self.components)?;
             file.write_all(bytes)?;
@@ -169,7 +256,17 @@ impl Store {
             // The name is on disk when the folder is.
             File::open(&self.components)?.sync_all()
         };
-        write().map_err(|reason| StoreError::Io { path: path.display().to_string(), reason })
+        write().map_err(|reason| StoreError::Io { path: path.display().to_string(), reason })?;
+        if kept == Kept::Mended {
+            tracing::warn!(%digest, path = %path.display(), "a component that was kept was damaged; it is written anew");
+        }
+        Ok(kept)
+    }
+
+    /// The digest of the component that this path is for, if it is one of the store's.
+    pub(super) fn digest_at(&self, path: &Path) -> Option<Digest> {
+        let name = path.file_name().filter(|_| path.parent() == Some(&self.components))?;
+        Digest::from_hex(name.to_str()?)
     }
 
     /// Where the component with this digest is kept.
@@ -212,15 +309,31 @@ impl Store {
     }
 }
 
-fn open_database(path: &Path) -> rusqlite::Result<Connection> {
-    let database = Connection::open(path)?;
+fn open_database(path: &Path) -> Result<Connection, SchemaError> {
+    let mut database = Connection::open(path)?;
+    // Before anything is set: what another program wrote is its own.
+    schema::check(&database)?;
     // A committed record outlives a crash of the machine, too.
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
-    database.execute_batch(
-        "CREATE TABLE IF NOT EXISTS agents (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID",
-    )?;
+    schema::migrate(&mut database)?;
     Ok(database)
+}
+
+/// Whether a file holds these bytes and no others. One that cannot be read does not.
+fn is_same(file: &mut File, bytes: &[u8]) -> bool {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut left = bytes;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return left.is_empty(),
+            Ok(count) => match left.strip_prefix(&buffer[..count]) {
+                Some(rest) => left = rest,
+                None => return false,
+            },
+            Err(_) => return false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +358,64 @@ mod tests {
         assert_eq!(fs::read(store.component(&digest)).expect("bytes"), b"code");
         assert_eq!(store.sweep(&HashSet::new()), [digest]);
         assert!(!store.component(&digest).exists());
+    }
+
+    #[test]
+    fn a_component_of_the_right_length_and_other_bytes_is_written_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let digest = Digest::of(b"code");
+        assert_eq!(store.keep(&digest, b"code").expect("kept"), Kept::New);
+        assert_eq!(store.keep(&digest, b"code").expect("kept"), Kept::Known);
+        for damaged in ["c0de", "cod", "codes", ""] {
+            fs::write(store.component(&digest), damaged).expect("damaged");
+            assert_eq!(store.keep(&digest, b"code").expect("kept"), Kept::Mended, "{damaged}");
+            assert_eq!(fs::read(store.component(&digest)).expect("bytes"), b"code");
+        }
+    }
+
+    #[test]
+    fn only_the_stores_own_paths_are_for_a_digest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let digest = Digest::of(b"code");
+        assert_eq!(component_in(folder.path(), &digest), store.component(&digest));
+        assert_eq!(store.digest_at(&store.component(&digest)), Some(digest));
+        assert_eq!(store.digest_at(&folder.path().join(digest.to_string())), None);
+        assert_eq!(store.digest_at(&folder.path().join("components/a.wasm")), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_its_generation_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        assert_eq!(store.floor().expect("a floor"), 0);
+        store.write([(&id("a"), &Record::default()), (&id("b"), &Record::default())]).expect("written");
+        store.forget([&id("a")], 7).expect("forgotten");
+        drop(store);
+        let store = Store::open(folder.path()).expect("a store");
+        assert_eq!(store.floor().expect("a floor"), 7);
+        assert_eq!(store.records().expect("records").into_keys().collect::<Vec<_>>(), [id("b")]);
+    }
+
+    #[test]
+    fn a_folder_of_a_later_program_is_refused_and_not_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("registry.db");
+        let database = Connection::open(&path).expect("a database");
+        database
+            .execute_batch(
+                "CREATE TABLE about (key TEXT, value TEXT); PRAGMA user_version = 99; \
+                 INSERT INTO about VALUES ('program', 'stockade 9.1')",
+            )
+            .expect("a later form");
+        drop(database);
+        let before = fs::read(&path).expect("bytes");
+        let error = Store::open(folder.path()).err().expect("an error").to_string();
+        for word in ["stockade 9.1", "99", PROGRAM, "data_dir"] {
+            assert!(error.contains(word), "`{word}` is not in {error}");
+        }
+        assert_eq!(fs::read(&path).expect("bytes"), before);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Each makes one attempt and has it committed. What is remembered of trials is written down from
 //! here, in one transaction for all that gathers within a pause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,9 @@ use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
-use super::record::{Cause, Pending, Record, Release};
+use super::record::{Cause, Pending, Release};
 use super::register::{MayPlace, Placing, allowed};
+use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::trial::{Ended, Verdict};
 use super::{Inner, MARKED_TRIALS, Registry};
@@ -161,9 +162,9 @@ impl Registry {
             None => (entry.config.clone(), Basis::Standing),
         };
         // What was taken back may be gone from the store: then it comes from its file.
-        let prepared = match self.inner.loader.stored(&digest).await {
+        let prepared = match self.stored(&digest).await {
             Ok(prepared) => prepared,
-            Err(_) => match self.inner.loader.file(&entry.told().component).await {
+            Err(_) => match self.read(&entry.told().component).await {
                 Ok(prepared) if prepared.digest() == digest => prepared,
                 Ok(_) => return Err(ChangeError::NothingWaits(id.clone())),
                 Err(failure) => return Err(ChangeError::Failed(failure)),
@@ -221,7 +222,7 @@ impl Registry {
         let wanted = |release: &&Release| to.is_none_or(|to| to == release.digest);
         for release in entry.record.previous.iter().filter(wanted) {
             let loader = &self.inner.loader;
-            let version = match loader.stored(&release.digest).await {
+            let version = match self.stored(&release.digest).await {
                 Ok(prepared) => loader.agent(&entry.config, &entry.record.approved, &prepared).await,
                 Err(failure) => Err(failure),
             };
@@ -282,7 +283,7 @@ impl Registry {
     /// Writes down how versions on trial do, so that a start goes on from there. Of all agents, or of
     /// those named.
     pub async fn keep_trials(&self, agents: Option<BTreeSet<AgentId>>) {
-        let amendment = move |current: &Snapshot, _: &BTreeMap<AgentId, Record>| {
+        let amendment = move |current: &Snapshot, _: &Retired| {
             let wanted =
                 |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.id));
             let changed = current.agents().filter(wanted).filter_map(|entry| {

@@ -298,8 +298,10 @@ fn begin(record: &Record, event: Event) -> Begun {
 fn decide(record: &mut Record, begun: &Begun) {
     let before = record.clone();
     if begun.event == Event::Remove {
-        *record = record.removed();
-        assert_eq!((record.generation, &record.serving), (before.generation, &None));
+        assert_eq!(before.removed(NOW).returned(), before, "an agent of the file comes back to everything");
+        let registered = Record { registered: Some("{}".to_owned()), ..before.clone() };
+        *record = registered.removed(NOW).returned();
+        assert_eq!(*record, Record { generation: before.generation, ..Record::default() });
         return;
     }
     let Some((candidate, cause)) = &begun.ask else { return };
