@@ -365,8 +365,12 @@ fn killed_while_a_thousand_are_made_it_has_all_or_none() {
     let mut random = Random::new(5);
     let body = json!({ "template": "echo", "count": MADE, "prefix": "made-" });
     let generate = || Request::post("/api/agents/generate", &body);
-    let mut took = None;
-    for round in 0..=rounds(3) {
+    let (mut took, mut cut) = (None, 0);
+    let wanted = rounds(3);
+    for round in 0..wanted * 10 {
+        if round > wanted && cut > 0 {
+            break;
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("agents.toml");
         fs::write(&config, guests::settings("[agents.echo]\ncomponent = \"<echo>\"\n")).expect("agents.toml");
@@ -383,10 +387,23 @@ fn killed_while_a_thousand_are_made_it_has_all_or_none() {
                 Some(status)
             }
             Some(took) => {
+                let log = data.join("registry.db-wal");
+                let size = || fs::metadata(&log).map_or(0, |file| file.len());
+                let before = size();
                 let answer = send(&server, generate());
-                let share = u32::try_from(random.below(1_200)).expect("a small number");
-                kill(server, took * share / 1_000);
-                answer.join().expect("the client ends")
+                if round % 2 == 1 {
+                    // As soon as they are being written down.
+                    poll_until("they are written down", || {
+                        (size() != before || answer.is_finished()).then_some(())
+                    });
+                    kill(server, Duration::ZERO);
+                } else {
+                    let share = u32::try_from(random.below(1_200)).expect("a small number");
+                    kill(server, took * share / 1_000);
+                }
+                let answer = answer.join().expect("the client ends");
+                cut += usize::from(answer.is_none());
+                answer
             }
         };
         let server = Start::file(&config, &data).serve();
@@ -402,6 +419,7 @@ fn killed_while_a_thousand_are_made_it_has_all_or_none() {
             }
         }
     }
+    assert!(cut > 0, "every kill came after the answer: nothing was tried");
 }
 
 #[test]

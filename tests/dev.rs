@@ -142,9 +142,8 @@ fn a_save_during_a_build_is_built_after_it() {
     wait_for_response(&server, "dev_hasty", "save 19");
 }
 
-#[test]
-fn in_a_pipe_each_event_is_a_plain_line() {
-    let author = Author::new("dev_lines", "hello");
+/// Runs `dev` for callers without a key, and gives what finds the next line that has a word.
+fn lines_of_dev(author: &Author) -> (Running, impl Fn(&str) -> String) {
     let mut command = command::program();
     command.args(["dev", "--allow-anonymous", "--listen", "127.0.0.1:0"]);
     command.arg("--config").arg(author.settings()).arg("--plugins").arg(author.project());
@@ -152,13 +151,35 @@ fn in_a_pipe_each_event_is_a_plain_line() {
     let (sender, lines) = mpsc::channel();
     let stderr = BufReader::new(running.0.stderr.take().expect("its standard error"));
     std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    let next = |wanted: &str| loop {
+    let next = move |wanted: &str| loop {
         let line = lines.recv_timeout(PATIENCE * 5).expect(wanted);
         assert!(!line.contains('\u{1b}'), "no colours in a pipe: {line:?}");
         if line.contains(wanted) {
             return line;
         }
     };
+    (running, next)
+}
+
+#[test]
+fn settings_that_are_saved_during_the_first_build_are_heard() {
+    let author = Author::new("dev_early", "hello");
+    let (_running, next) = lines_of_dev(&author);
+    next("building");
+    let more = format!("[agents.late]\ncomponent = {:?}\n", guests::guest("echo"));
+    let settings = fs::read_to_string(author.settings()).expect("settings") + &more;
+    fs::write(author.settings(), settings).expect("settings");
+    let serving = next("Serving on");
+    let address: Option<SocketAddr> = serving.rsplit("http://").next().and_then(|at| at.parse().ok());
+    let address = address.expect("an address");
+    let request = Request::post("/orchestrator/execute", &json!({ "agent": "late", "query": "x" }));
+    poll_until("the agent answers", || (Connection::open(address).ask(&request).status == 200).then_some(()));
+}
+
+#[test]
+fn in_a_pipe_each_event_is_a_plain_line() {
+    let author = Author::new("dev_lines", "hello");
+    let (_running, next) = lines_of_dev(&author);
     let project = author.project().display().to_string();
     assert_eq!(next("building"), format!("building     {project}"));
     assert!(next("built").starts_with(&format!("built        {project}  1 component in ")));

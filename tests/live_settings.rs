@@ -2,6 +2,7 @@
 //! that a file which is wrong changes nothing.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -234,23 +235,67 @@ fn patience_changes_for_connections_that_are_open() {
 
 #[test]
 fn what_needs_a_restart_says_so_and_the_rest_is_applied() {
-    let fleet = Fleet::new(ECHO);
-    let server = fleet.serve();
-    let data = fleet.path("elsewhere");
+    let (data, elsewhere) = (fleet_data("data"), fleet_data("elsewhere"));
+    let fleet = Fleet::new(&format!("{data}{ECHO}"));
+    let server = fleet.start().data_in_settings().serve();
+    let guest = |id: &str| json!({ "id": id, "component": "echo" });
+    server.post("/api/agents", &guest("before")).expect(201);
     fleet.settings(&format!(
-        "[server]\nmax_connections = 7\n[engine]\nguest_threads = 1\nfuel_yield_interval = 50_000\n[reload]\nwatch = false\n\
+        "{elsewhere}max_connections = 7\n[engine]\nguest_threads = 1\nfuel_yield_interval = 50_000\n[reload]\nwatch = false\n\
          {ECHO}name = \"Renamed\"\n"
     ));
     let lines = server.log_lines("what waits", |line| line["message"] == "settings wait for a restart");
     let keys = lines[0]["keys"].as_str().expect("keys");
-    for key in ["engine.guest_threads", "engine.fuel_yield_interval", "reload.watch"] {
+    for key in ["server.data_dir", "engine.guest_threads", "engine.fuel_yield_interval", "reload.watch"] {
         assert!(keys.contains(key), "`{key}` is not in {keys}");
     }
     assert_eq!(server.agent("echo")["name"], "Renamed");
     // It is still watched: until the restart, what held holds.
-    fleet.settings(&format!("[engine]\nguest_threads = 1\n{ECHO}name = \"Again\"\n"));
+    fleet.settings(&format!("{elsewhere}[engine]\nguest_threads = 1\n{ECHO}name = \"Again\"\n"));
     server.wait_for_page("echo", "it has its name", |page| page["name"] == "Again");
-    assert!(!data.exists());
+    // What is registered goes where it went, and who was registered stays who it was.
+    server.post("/api/agents", &guest("after")).expect(201);
+    for id in ["before", "after"] {
+        assert_eq!(server.call(id, "x").expect(200)["agent_generation"], 1);
+    }
+    assert!(!fleet.path("elsewhere").exists());
+    drop(server);
+    let fresh = fleet.start().data_at("elsewhere").data_in_settings().serve();
+    assert!(fleet.path("elsewhere/registry.db").exists());
+    assert_eq!(fresh.get("/orchestrator/agents/before").status, 404);
+}
+
+/// Settings of a data folder beside agents.toml; more of `[server]` may follow.
+fn fleet_data(name: &str) -> String {
+    format!("[server]\ndata_dir = \"{name}\"\n")
+}
+
+#[test]
+fn half_a_file_that_would_be_right_is_not_heard_until_it_is_whole() {
+    let fleet = Fleet::new(&format!("{ECHO}{HOSTILE}"));
+    let server = fleet.serve();
+    let whole = |name: &str| {
+        let settings = crate::support::guests::settings(&format!("{ECHO}name = \"{name}\"\n{HOSTILE}"));
+        let at = settings.find("[agents.hostile]").expect("the second agent");
+        (settings[..at].to_owned(), settings[at..].to_owned())
+    };
+    for (round, name) in ["One", "Two"].into_iter().enumerate() {
+        let (first, rest) = whole(name);
+        let mut file = fs::File::create(fleet.path("agents.toml")).expect("the file is emptied");
+        file.write_all(first.as_bytes()).expect("the first half");
+        file.sync_all().expect("it is there");
+        // A writer that takes its time, longer than a file rests that nobody writes.
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < std::time::Duration::from_millis(1_500) {
+            assert_ne!(server.agent("echo")["name"], name, "half a file was heard");
+            server.call("hostile", "echo x").expect(200);
+        }
+        file.write_all(rest.as_bytes()).expect("the rest");
+        drop(file);
+        server.wait_for_page("echo", "the whole is heard", |page| page["name"] == name);
+        assert_eq!(applied(&server, round + 1)["removed"], "");
+        assert_eq!(server.call("hostile", "echo x").expect(200)["agent_generation"], 1);
+    }
 }
 
 #[test]

@@ -290,7 +290,7 @@ fn what_was_taken_back_is_let_in_also_when_its_file_is_another_by_now() {
 }
 
 #[test]
-fn an_agent_that_is_removed_and_named_again_counts_on_and_has_no_rights_left() {
+fn an_agent_that_is_removed_and_named_again_is_who_it_was_and_the_file_can_say_otherwise() {
     let fleet = Fleet::new(ONE);
     fleet.plugin("a", &plain(1));
     let server = fleet.serve();
@@ -301,15 +301,15 @@ fn an_agent_that_is_removed_and_named_again_counts_on_and_has_no_rights_left() {
     server.log_lines("it is gone", |line| line["message"] == "agent removed");
     server.call("a", "x").expect_failure(404, "agent_not_found");
     fleet.settings(ONE);
-    let page = server.wait_for_page("a", "it is back", |page| page["generation"].is_number());
-    assert_eq!((&page["generation"], &page["grants"]), (&json!(3), &json!({ "system": false })), "{page}");
-    // The same if no host ran meanwhile.
+    let page = server.wait_for_page("a", "it is back", |page| page["status"] == "active");
+    assert_eq!((&page["generation"], &page["grants"]), (&json!(2), &json!({ "system": true })), "{page}");
+    assert_eq!(asks_system(&server), "granted");
+    // The same if no host ran meanwhile; and what the file says counts more than what was approved.
     drop(server);
     fleet.settings("# nobody\n");
     drop(fleet.serve());
+    fleet.settings(&format!("{ONE}grants = {{ system = false }}\n"));
     let server = fleet.serve();
-    fleet.settings(ONE);
-    server.wait_for_page("a", "it is back", |page| {
-        page["generation"] == 4 && page["grants"]["system"] == false
-    });
+    let page = server.agent("a");
+    assert_eq!((&page["generation"], &page["grants"]), (&json!(3), &json!({ "system": false })), "{page}");
 }

@@ -31,7 +31,20 @@ impl Ran {
 
 /// The program, with none of the settings of whoever runs the tests.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stockade-under-test"));
+    program_under(&[])
+}
+
+/// The same, started by another program with these arguments.
+pub(crate) fn program_under(wrapper: &[String]) -> Command {
+    let program = env!("CARGO_BIN_EXE_stockade-under-test");
+    let mut command = match wrapper.split_first() {
+        Some((first, more)) => {
+            let mut command = Command::new(first);
+            command.args(more).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     for (variable, _) in stockade::config::VARIABLES {
         command.env_remove(variable);
     }

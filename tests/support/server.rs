@@ -25,6 +25,8 @@ pub(crate) struct Start {
     environment: Vec<(String, String)>,
     key: Option<String>,
     wait: bool,
+    data_in_settings: bool,
+    wrapper: Vec<String>,
 }
 
 impl Start {
@@ -49,6 +51,8 @@ impl Start {
             environment: Vec::new(),
             key: None,
             wait: true,
+            data_in_settings: false,
+            wrapper: Vec::new(),
         }
     }
 
@@ -77,6 +81,24 @@ impl Start {
         self
     }
 
+    /// The data folder is what the settings say, which is the one that was given here.
+    pub(crate) fn data_in_settings(mut self) -> Self {
+        self.data_in_settings = true;
+        self
+    }
+
+    /// Another data folder, beside the settings.
+    pub(crate) fn data_at(mut self, name: &str) -> Self {
+        self.data_dir = self.config.with_file_name(name);
+        self
+    }
+
+    /// Under a program that becomes the host, or starts it as itself.
+    pub(crate) fn under(mut self, wrapper: impl IntoIterator<Item = String>) -> Self {
+        self.wrapper = wrapper.into_iter().collect();
+        self
+    }
+
     /// Does not wait until the agents are loaded.
     pub(crate) fn at_once(mut self) -> Self {
         self.wait = false;
@@ -86,9 +108,12 @@ impl Start {
     /// Starts it, and waits until every agent is loaded or has failed.
     #[track_caller]
     pub(crate) fn serve(self) -> Server {
-        let mut command = command::program();
+        let mut command = command::program_under(&self.wrapper);
         command.args([self.command, "--json", "--listen", "127.0.0.1:0", "--config"]).arg(&self.config);
-        command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments);
+        if !self.data_in_settings {
+            command.arg("--data-dir").arg(&self.data_dir);
+        }
+        command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
