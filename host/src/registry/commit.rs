@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
 use super::load::{LoadFailure, granted};
@@ -16,14 +16,10 @@ use super::outcome::{Outcome, Shown};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, LoadReport, Snapshot};
-use super::store::StoreError;
 use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentId, Digest};
-
-/// How often records of agents that are gone are looked at: whether their time is up.
-const LOOK_AT_RETIRED: Duration = Duration::from_secs(60 * 60);
 
 /// A version that was made for an agent, or why none could be.
 pub(super) struct Attempt {
@@ -201,22 +197,6 @@ impl Inner {
         }
     }
 
-    /// Drops what was kept long enough of agents that are gone.
-    fn sweep_retired(&self, retired: &mut Retired) -> Result<(), StoreError> {
-        let sweep = retired.due(self.clock.now());
-        if sweep.is_empty() {
-            return Ok(());
-        }
-        if let Some(store) = &self.store {
-            store.write(&sweep.bared)?;
-            store.forget(&sweep.forgotten, sweep.floor)?;
-        }
-        let (bared, forgotten) = (sweep.bared.len(), sweep.forgotten.len());
-        tracing::info!(bared, forgotten, "what was kept of agents that are gone is swept");
-        retired.apply(sweep);
-        Ok(())
-    }
-
     /// Makes `next` what serves once `records` are on disk, and has components swept away if it names
     /// fewer than `current`. On an error nothing has changed.
     fn enact(
@@ -268,38 +248,9 @@ impl Inner {
     }
 }
 
-/// Removes components that nothing needs any more, whenever there may be some, and what is kept of
-/// agents that are gone when its time is up, as long as the registry is there.
-pub(super) fn sweep_what_goes(registry: &Registry) {
-    let unneeded = registry.inner.loader.unneeded();
-    let inner = Arc::downgrade(&registry.inner);
-    tokio::spawn(async move {
-        loop {
-            // Either is a reason to look.
-            let _ = tokio::time::timeout(LOOK_AT_RETIRED, unneeded.notified()).await;
-            let Some(inner) = inner.upgrade() else { return };
-            // What is being decided may name what nobody names now.
-            let mut turn = inner.changing.clone().lock_owned().await;
-            let sweep = move || {
-                if let Err(error) = inner.sweep_retired(&mut turn) {
-                    tracing::error!(%error, "what is kept of agents that are gone could not be swept");
-                }
-                let mut needed = inner.current.load().digests();
-                needed.extend(&inner.unread);
-                needed.extend(turn.digests());
-                inner.loader.sweep(needed);
-                drop(turn);
-            };
-            if let Err(error) = tokio::task::spawn_blocking(sweep).await {
-                tracing::error!(%error, "components that nothing needs could not be removed");
-            }
-        }
-    });
-}
-
 impl Snapshot {
     /// The components that an agent may still need.
-    fn digests(&self) -> HashSet<Digest> {
+    pub(super) fn digests(&self) -> HashSet<Digest> {
         let named = |entry: &Arc<AgentEntry>| {
             // What a registered agent was given last is its file.
             let given = entry.config.component.file_name().filter(|_| entry.is_registered());

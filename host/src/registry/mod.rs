@@ -18,6 +18,7 @@ mod schema;
 mod snapshot;
 mod stable;
 mod store;
+mod sweep;
 mod trial;
 mod versions;
 pub mod watch;
@@ -215,7 +216,7 @@ impl Registry {
         versions::take_back_what_fails(&registry, failed);
         versions::keep_trials(&registry, marks);
         if registry.inner.store.is_some() {
-            commit::sweep_what_goes(&registry);
+            sweep::sweep_what_goes(&registry);
             heal::load_what_is_mended(&registry, brought);
         }
         Ok(registry)
