@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::registering::register;
 use crate::support::fleet::{digest, plain, wanting};
 use crate::support::server::Start;
-use crate::support::{Fleet, command, poll_until};
+use crate::support::{Fleet, Request, Server, command, poll_until};
 
 const ONE: &str = "[agents.a]\ncomponent = \"plugins/a.wasm\"\n";
 const NONE: &str = "# no agents\n";
@@ -65,6 +65,45 @@ fn it_can_be_moved() {
     // Nothing of the old place comes back.
     register(&server, &json!({ "id": "later" }), &plain(3)).expect(201);
     assert!(!fleet.data().exists());
+}
+
+#[test]
+fn what_waits_in_it_waits_there_too_when_it_is_moved() {
+    let fleet = Fleet::new(NONE);
+    let server = fleet.serve();
+    let agent = |component: &[u8], name: &str| json!({ "component": digest(component), "name": name });
+    let put = |server: &Server, id: &str, settings: Value| {
+        let request = Request::new("PUT", &format!("/api/agents/{id}"));
+        server.ask(request.header("content-type", "application/json").body(settings.to_string()))
+    };
+    register(&server, &json!({ "id": "new", "name": "First" }), &wanting(2)).expect(201);
+    for id in ["guest", "adopted"] {
+        register(&server, &json!({ "id": id, "name": "First", "grants": { "system": true } }), &plain(1))
+            .expect(201);
+    }
+    put(&server, "guest", agent(&wanting(2), "Second")).expect(202);
+    // The file names one of them, with a file whose code waits and fewer rights: what serves goes on, and
+    // its settings are written down anew.
+    fleet.plugin("adopted", &wanting(3));
+    fleet.settings("[agents.adopted]\ncomponent = \"plugins/adopted.wasm\"\nname = \"Second\"\n");
+    server.wait_for_pending("adopted", &digest(&wanting(3)));
+    drop(server);
+    for id in ["guest", "adopted", "new"] {
+        let record = record(&fleet.data(), id).to_string();
+        assert!(!record.contains("/components/"), "{id}: {record}");
+    }
+    let moved = fleet.path("moved/data");
+    fs::create_dir(fleet.path("moved")).expect("a folder");
+    fs::rename(fleet.data(), &moved).expect("it moves");
+    let server = Start::file(&fleet.path("agents.toml"), &moved).serve();
+    for (id, waits) in [("guest", wanting(2)), ("adopted", wanting(3))] {
+        let page = server.wait_for_pending(id, &digest(&waits));
+        assert_eq!((&page["name"], &page["digest"]), (&json!("First"), &json!(digest(&plain(1)))), "{page}");
+        assert_eq!(server.call(id, "x").expect(200)["agent_digest"], digest(&plain(1)));
+        let word = json!({ "digest": digest(&waits) });
+        let page = server.post(&format!("/api/agents/{id}/approve"), &word).expect(200);
+        assert_eq!((&page["name"], &page["digest"]), (&json!("Second"), &json!(digest(&waits))), "{page}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
-use super::load::{LoadFailure, granted};
+use super::load::{LoadFailure, Loader, granted};
 use super::outcome::{Outcome, Shown};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::retired::Retired;
@@ -65,6 +65,7 @@ pub(super) struct Amendment {
 
 /// What a commit works on and leaves behind.
 struct Draft<'a> {
+    loader: &'a Loader,
     current: &'a Snapshot,
     retired: &'a Retired,
     config: &'a ReloadConfig,
@@ -141,7 +142,8 @@ impl Inner {
     ) -> Vec<Outcome> {
         let config = self.reload.load();
         let now = self.clock.now();
-        let mut draft = Draft { current, retired, config: &config, now, entries: BTreeMap::new() };
+        let mut draft =
+            Draft { loader: &self.loader, current, retired, config: &config, now, entries: BTreeMap::new() };
         let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
         let mut outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
         let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
@@ -318,9 +320,10 @@ impl Draft<'_> {
             // Something was approved since the version was made: it would serve without.
             return Outcome::Stale;
         }
+        let kept = self.loader.digest_at(&config.component);
         let with = match &registered {
             Some(settings) => Some(settings.to_string()),
-            None => (*config != *entry.config).then(|| settings_text(&config)),
+            None => (*config != *entry.config).then(|| settings_text(&config, kept)),
         };
         let candidate = Candidate { with, ..candidate(&version, &config) };
         let keep = self.config.keep_versions as usize;
@@ -339,7 +342,7 @@ impl Draft<'_> {
             }
             match &registered {
                 Some(settings) => record.registered = Some(settings.to_string()),
-                None => record.remember(&config),
+                None => record.remember(&config, kept),
             }
             entry
         };

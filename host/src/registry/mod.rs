@@ -111,12 +111,21 @@ fn resumed(
     config: Arc<AgentConfig>,
     record: Record,
     now: SystemTime,
+    store: Option<&Store>,
     read: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
 ) -> AgentEntry {
-    let text = record.under.clone().filter(|text| *text != settings_text(&config));
+    let kept = |config: &AgentConfig| store.and_then(|store| store.digest_at(&config.component));
+    let text = record.under.clone().filter(|text| *text != settings_text(&config, kept(&config)));
     let held = text.map(|text| read(&config.id, &text));
     match held {
-        Some(Ok(held)) => AgentEntry::loading(Arc::new(held), Arc::new(record)).proposing(&config, now),
+        // The same, though its file lies elsewhere by now.
+        Some(Ok(held)) if AgentConfig { component: config.component.clone(), ..held.clone() } == *config => {
+            AgentEntry::loading(config, Arc::new(record))
+        }
+        Some(Ok(held)) => {
+            let kept = kept(&held);
+            AgentEntry::loading(Arc::new(held), Arc::new(record)).proposing(&config, kept, now)
+        }
         Some(Err(reason)) => {
             tracing::warn!(agent = %config.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
             AgentEntry::loading(config, Arc::new(record))
@@ -164,7 +173,7 @@ impl Registry {
                     store.write([(&config.id, &record)])?;
                 }
             }
-            entries.push(resumed(config, record, clock.now(), &register));
+            entries.push(resumed(config, record, clock.now(), store.as_ref(), &register));
         }
         let (registered, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
@@ -172,8 +181,13 @@ impl Registry {
         // What agents.toml lost while no host ran is gone since now.
         let now = clock.now();
         for (id, record) in gone {
-            let removed = if record.removed.is_some() { record } else { record.removed(now) };
-            dated.insert(id.clone(), removed.clone());
+            let removed = if record.removed.is_some() {
+                record
+            } else {
+                let removed = record.removed(now);
+                dated.insert(id.clone(), removed.clone());
+                removed
+            };
             retired.insert(id, removed);
         }
         if let Some(store) = &store {

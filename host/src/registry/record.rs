@@ -143,10 +143,12 @@ pub(super) struct Candidate {
     pub(super) category: Option<String>,
 }
 
-/// An agent's settings as the JSON text that they are kept as.
-pub(super) fn settings_text(config: &AgentConfig) -> String {
+/// An agent's settings as the JSON text that they are kept as. Where the data folder keeps their component,
+/// as `kept`, it is named by that: the folder can move.
+pub(super) fn settings_text(config: &AgentConfig, kept: Option<Digest>) -> String {
     let mut settings = agent_to_json(config);
-    settings.insert("component".to_owned(), config.component.display().to_string().into());
+    let component = kept.map_or_else(|| config.component.display().to_string(), |kept| kept.to_string());
+    settings.insert("component".to_owned(), component.into());
     serde_json::Value::Object(settings).to_string()
 }
 
@@ -350,10 +352,10 @@ impl Record {
     }
 
     /// Writes down the settings that it serves under, for an agent of agents.toml: those of one that was
-    /// registered are kept as they were given.
-    pub(super) fn remember(&mut self, config: &AgentConfig) {
+    /// registered are kept as they were given. `kept` is as [`settings_text`] has it.
+    pub(super) fn remember(&mut self, config: &AgentConfig, kept: Option<Digest>) {
         if self.registered.is_none() {
-            self.under = Some(settings_text(config));
+            self.under = Some(settings_text(config, kept));
         }
     }
 

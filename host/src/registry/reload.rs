@@ -197,6 +197,7 @@ impl Registry {
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
         let withdrawn = (put.clone(), removed.clone());
+        let store = self.inner.store.clone();
         let amendment = move |current: &Snapshot, retired: &Retired| {
             let place = |config: &Arc<AgentConfig>| match current.agent(config.id.as_str()) {
                 // It was removed or named meanwhile: these settings are not its own any more.
@@ -211,7 +212,8 @@ impl Registry {
                         entry.record =
                             Arc::new(Record { registered: None, under, ..(*entry.record).clone() });
                     }
-                    Some(entry.proposing(config, now))
+                    let kept = store.as_ref().and_then(|store| store.digest_at(&entry.config.component));
+                    Some(entry.proposing(config, kept, now))
                 }
                 None => {
                     let record = retired.named(&config.id);

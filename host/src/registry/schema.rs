@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::{Map, Value};
 
+use super::store::COMPONENTS;
 use crate::domain::Digest;
 
 /// This program, as it signs what it writes.
@@ -84,8 +85,8 @@ fn records(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     )
 }
 
-/// Form 2: `about`; and the settings of registered agents name their component by its digest. They
-/// named its path, which is another one as soon as the data folder moves.
+/// Form 2: `about`; and settings name a component that the data folder keeps by its digest. They named
+/// its path, which is another one as soon as the folder moves.
 fn components_by_digest(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction
         .execute_batch("CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")?;
@@ -101,15 +102,33 @@ fn components_by_digest(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The record with its component by digest, if it is one of a registered agent.
+/// Where a record has settings as JSON text: those of a registered agent, those that an agent of
+/// agents.toml serves under, and those that wait.
+const SETTINGS: [&str; 3] = ["/registered", "/under", "/pending/settings"];
+
+/// The record with every component that the data folder keeps by its digest; `None` where none is
+/// otherwise.
 fn by_digest(record: &str) -> Option<String> {
-    let mut record: Map<String, Value> = serde_json::from_str(record).ok()?;
-    let mut settings: Map<String, Value> = serde_json::from_str(record.get("registered")?.as_str()?).ok()?;
-    let name = Path::new(settings.get("component")?.as_str()?).file_name()?.to_str()?;
-    let digest = Digest::from_hex(name)?.to_string();
-    settings.insert("component".to_owned(), digest.into());
-    record.insert("registered".to_owned(), Value::Object(settings).to_string().into());
-    Some(Value::Object(record).to_string())
+    let mut record: Value = serde_json::from_str(record).ok()?;
+    let mut changed = false;
+    for place in SETTINGS {
+        let Some(text) = record.pointer_mut(place) else { continue };
+        if let Some(settings) = text.as_str().and_then(settings_by_digest) {
+            *text = settings.into();
+            changed = true;
+        }
+    }
+    changed.then(|| record.to_string())
+}
+
+/// These settings with their component by digest, if they name one in a data folder by its path.
+fn settings_by_digest(text: &str) -> Option<String> {
+    let mut settings: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let path = Path::new(settings.get("component")?.as_str()?);
+    path.parent()?.file_name().filter(|folder| *folder == COMPONENTS)?;
+    let digest = Digest::from_hex(path.file_name()?.to_str()?)?;
+    settings.insert("component".to_owned(), digest.to_string().into());
+    Some(Value::Object(settings).to_string())
 }
 
 #[cfg(test)]
@@ -145,6 +164,16 @@ mod tests {
                 (&settings["component"], &settings["name"]),
                 (&"c".repeat(64).into(), &"Guest".into())
             );
+            let component = |settings: &Value| {
+                let settings = settings.as_str().expect("settings");
+                serde_json::from_str::<Value>(settings).expect("JSON")["component"].clone()
+            };
+            let waits = record(&database, "waits");
+            assert_eq!(component(&waits["registered"]), Value::from("c".repeat(64)));
+            assert_eq!(component(&waits["pending"]["settings"]), Value::from("d".repeat(64)));
+            let adopted = record(&database, "adopted");
+            assert_eq!(component(&adopted["under"]), Value::from("c".repeat(64)));
+            assert_eq!(component(&adopted["pending"]["settings"]), "/srv/old/plugins/adopted.wasm");
             assert_eq!(record(&database, "odd"), Value::String("no record".to_owned()));
             let query = "SELECT value FROM about WHERE key = 'program'";
             let program: String = database.query_row(query, [], |row| row.get(0)).expect("who wrote it");

@@ -120,8 +120,14 @@ impl AgentEntry {
     }
 
     /// The same agent, told these settings. What serves keeps its own until its code goes live with
-    /// others, but for rights that are withdrawn: those end now.
-    pub(super) fn proposing(mut self, config: &Arc<AgentConfig>, now: SystemTime) -> Self {
+    /// others, but for rights that are withdrawn: those end now. `kept` is the component of what serves by its
+    /// settings, where the data folder keeps that.
+    pub(super) fn proposing(
+        mut self,
+        config: &Arc<AgentConfig>,
+        kept: Option<Digest>,
+        now: SystemTime,
+    ) -> Self {
         if self.record.serving.is_none() {
             return Self { config: config.clone(), proposed: None, ..self };
         }
@@ -134,7 +140,7 @@ impl AgentEntry {
             let grants = granted(&fewer, approved);
             let settings = fewer.fingerprint(&grants);
             let mut record = self.record.restricted(settings, now);
-            record.remember(&fewer);
+            record.remember(&fewer, kept);
             if let Some(version) = &self.version {
                 let generation = record.generation;
                 let version = AgentVersion { generation, loaded_at: now, ..(**version).clone() };

@@ -91,7 +91,8 @@ pub fn component_in(data_dir: &Path, digest: &Digest) -> PathBuf {
     data_dir.join(COMPONENTS).join(digest.to_string())
 }
 
-const COMPONENTS: &str = "components";
+/// The folder of components in a data folder.
+pub(super) const COMPONENTS: &str = "components";
 
 /// Records and components.
 pub struct Store {
