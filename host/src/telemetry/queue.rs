@@ -14,6 +14,9 @@ use parking_lot::{Condvar, Mutex};
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// What is kept of the memory of a large batch.
 const KEPT: usize = 64 * 1024;
+/// How long the thread lets lines come together before it writes them: woken for each, it would take a
+/// processor from those who write them.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long the end waits for what is still queued: whoever reads it may have gone.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -105,6 +108,10 @@ impl Shared {
                 let mut state = self.state.lock();
                 while state.waiting.is_empty() && !state.closed {
                     self.work.wait(&mut state);
+                }
+                // Nobody wakes it where something waits already, but the end.
+                if !state.closed {
+                    self.work.wait_for(&mut state, GATHER);
                 }
                 std::mem::swap(&mut batch, &mut state.waiting);
                 (std::mem::take(&mut state.dropped), state.closed)
