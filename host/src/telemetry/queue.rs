@@ -181,12 +181,12 @@ mod tests {
         turn.send(()).expect("its thread");
         assert_eq!(batches.recv().expect("a batch").len(), line.len());
         let before = lines_dropped();
-        // One is on its way at the most, four wait, the others are dropped.
+        // Four wait, as many are on their way at the most, the others are dropped.
         for _ in 0..9 {
             queue.write_all(&line).expect("a queue takes everything");
         }
         let kept = 9 - (lines_dropped() - before) as usize;
-        assert!((4..=5).contains(&kept), "{kept}");
+        assert!((4..=8).contains(&kept), "{kept}");
         assert!(queue.shared.state.lock().waiting.len() <= QUEUED_BYTES);
         turn.send(()).expect("its thread");
         turn.send(()).expect("its thread");
