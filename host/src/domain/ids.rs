@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Words that are routes below `/api/agents/` or `/agents/`, and so cannot be agents.
 pub const RESERVED_IDS: &[&str] = &["status", "heartbeats", "generate"];
 
+/// The tenant of everybody for whom none is configured.
+const DEFAULT_TENANT: &str = "default";
+
 /// The longest agent id, in characters.
 const MAX_ID_CHARS: usize = 64;
 
@@ -88,7 +91,7 @@ pub struct TenantId(Arc<str>);
 impl TenantId {
     /// The tenant `default`.
     pub fn default_tenant() -> Self {
-        Self("default".into())
+        Self(DEFAULT_TENANT.into())
     }
 
     /// Checks `text`, which has the form of an agent's id, and keeps it.
@@ -103,9 +106,40 @@ impl TenantId {
         }
     }
 
+    /// Whether this is the tenant `default`.
+    pub fn is_default(&self) -> bool {
+        *self.0 == *DEFAULT_TENANT
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Which agent, over all tenants: ids are a tenant's own, so that two tenants can have an agent each of
+/// one id.
+///
+/// It has no `Display`: clients see the id alone, and logs have both as the fields `tenant` and `agent`.
+/// A clone is two reference counts.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AgentKey {
+    /// Whose agent it is.
+    pub tenant: TenantId,
+    /// What its tenant calls it by.
+    pub id: AgentId,
+}
+
+impl AgentKey {
+    /// The key of the tenant's agent `id`.
+    pub fn new(tenant: &TenantId, id: &AgentId) -> Self {
+        Self { tenant: tenant.clone(), id: id.clone() }
+    }
+}
+
+impl fmt::Debug for AgentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.id)
     }
 }
 
@@ -207,6 +241,19 @@ mod tests {
             assert_eq!(AgentId::parse(word), Err(InvalidId::Reserved((*word).to_owned())));
             assert!(TenantId::parse(word).is_ok());
         }
+    }
+
+    #[test]
+    fn agents_of_one_id_differ_by_their_tenants_and_are_sorted_by_them() {
+        let key = |tenant: &str, id: &str| AgentKey {
+            tenant: TenantId::parse(tenant).expect("a tenant"),
+            id: AgentId::parse(id).expect("an id"),
+        };
+        assert_ne!(key("acme", "echo"), key("default", "echo"));
+        let keys: std::collections::BTreeSet<_> =
+            [key("b", "a"), key("a", "z"), key("a", "b"), key("a", "z")].into();
+        assert_eq!(keys.into_iter().collect::<Vec<_>>(), [key("a", "b"), key("a", "z"), key("b", "a")]);
+        assert!(key("default", "echo").tenant.is_default() && !key("acme", "echo").tenant.is_default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod task;
 pub mod text;
 
 pub use clock::{Clock, SystemClock};
-pub use ids::{AgentId, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
+pub use ids::{AgentId, AgentKey, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
 pub use outcome::{Denial, Failure, Reply};
 pub use principal::{AgentScope, CapabilityScope, InvalidScope, Principal, Role};
 pub use receipt::Receipt;

@@ -39,7 +39,7 @@ pub struct Ended<'a> {
 impl Ended<'_> {
     /// Who it counts for: the tenant, and among those that have none of their own, the key.
     fn caller(&self) -> &str {
-        if *self.tenant == TenantId::default_tenant() { self.key } else { self.tenant.as_str() }
+        if self.tenant.is_default() { self.key } else { self.tenant.as_str() }
     }
 
     /// Whether the code is to blame: it burnt fuel, and where its time was up it did so for half of it
