@@ -63,7 +63,7 @@ const LISTEN: &str = "STOCKADE_LISTEN";
 /// Overrides `server.data_dir`.
 const DATA_DIR: &str = "STOCKADE_DATA_DIR";
 
-/// The variables that override settings, with what they do: for README's table.
+/// The variables that override settings, with what they do: for docs/settings.md.
 pub const VARIABLES: &[(&str, &str)] = &[
     (API_KEY, "adds a key named `env` with the role `call`; an empty value counts as absent"),
     (SCOPE, "the scope of that key, comma separated; `*` unless given"),

@@ -238,7 +238,7 @@ pub struct SectionKeys {
     pub keys: &'static [Key],
 }
 
-/// Every section that agents.toml may have, with its keys: what README's table is made from.
+/// Every section that agents.toml may have, with its keys: what docs/settings.md is made from.
 pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { title: "[server]", keys: super::server::KEYS },
     SectionKeys { title: "[auth]", keys: super::auth::KEYS },
@@ -258,7 +258,7 @@ pub fn reference() -> String {
     for section in SECTIONS {
         let _ = write!(
             page,
-            "### `{}`\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+            "## `{}`\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
             section.title
         );
         for key in section.keys {
@@ -275,7 +275,7 @@ pub fn reference() -> String {
         }
         page.push('\n');
     }
-    page.push_str("### Environment\n\n| variable | meaning |\n|---|---|\n");
+    page.push_str("## Environment\n\n| variable | meaning |\n|---|---|\n");
     for (name, meaning) in super::VARIABLES {
         let _ = writeln!(page, "| `{name}` | {meaning} |");
     }
