@@ -18,20 +18,22 @@ use crate::support::root;
 /// ones before it, but `auth`, `telemetry` and `shutdown` stand on little.
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("config", &["domain"]),
+    ("storage", &["domain"]),
+    ("config", &["domain", "storage"]),
     ("telemetry", &["domain", "config"]),
     ("bindings", &["domain"]),
     ("capabilities", &["domain", "config", "telemetry", "bindings"]),
-    ("engine", &["domain", "config", "telemetry", "bindings", "capabilities"]),
-    ("registry", &["domain", "config", "telemetry", "bindings", "capabilities", "engine"]),
+    ("engine", &["domain", "storage", "config", "telemetry", "bindings", "capabilities"]),
+    ("registry", &["domain", "storage", "config", "telemetry", "bindings", "capabilities", "engine"]),
     ("scheduler", &["domain", "config", "telemetry", "bindings", "capabilities", "engine", "registry"]),
-    ("auth", &["domain", "config"]),
+    ("auth", &["domain", "storage", "config"]),
     ("shutdown", &["domain"]),
     ("api", &["domain", "config", "telemetry", "registry", "scheduler", "auth", "shutdown"]),
     (
         "app",
         &[
             "domain",
+            "storage",
             "config",
             "telemetry",
             "bindings",
@@ -48,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "domain",
+            "storage",
             "config",
             "telemetry",
             "capabilities",

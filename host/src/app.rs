@@ -20,6 +20,7 @@ use crate::engine::{Engine, EngineError};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
+use crate::storage;
 
 /// At the start, agents that still load keep the host from being ready for as long as in so much time at
 /// least one of them got done.
@@ -370,7 +371,7 @@ fn random_request_ids() -> api::RequestIds {
 
 /// Makes the data folder, for this user alone: agents' settings are in it, and code that is run.
 fn make_private(path: &Path) -> Result<(), StartError> {
-    let made = config::private_folder(path);
+    let made = storage::files::private_folder(path);
     let mended = made.map_err(|reason| StartError::DataDir { path: path.display().to_string(), reason })?;
     if mended {
         tracing::warn!(folder = %path.display(), "others could look into the data folder; it is this user's alone now");

@@ -3,6 +3,7 @@
 //! The modules in reading order; imports run one way, up this list. ARCHITECTURE.md has the map.
 
 pub mod domain;
+pub mod storage;
 
 pub mod config;
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::environment::{self, Environment, NoEnvironment};
-use super::file::open_file;
 use super::key::Key;
 use super::problem::Problems;
 use super::report::Report;
 use super::section::{Section, join, nearest, shorten, table};
 use super::source::Source;
 use super::{Config, agent, auth, engine, limits, reload, router, scheduler, server};
+use crate::storage::files::open_file;
 
 /// The largest agents.toml, in bytes.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -31,8 +31,8 @@ use super::component::{LoadError, Loaded};
 use super::lines::Lines;
 use super::output::Output;
 use super::sweep;
-use crate::config::{open_file, private_folder};
 use crate::domain::Digest;
+use crate::storage::files::{open_file, private_folder};
 
 /// The folder of one engine's compiled code, and the sweeper of all.
 pub(super) struct Cache {

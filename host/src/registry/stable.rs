@@ -2,13 +2,13 @@
 //!
 //! Holds nothing. It does not judge what it read, but for whether a component is cut off.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::config::open_file;
+use crate::storage::files::{is_same, open_file};
 
 /// How long a file that is being written is waited for, in all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,7 +71,8 @@ fn look(path: &Path, limit: u64) -> std::io::Result<Look> {
     }
     let settled = !is_cut_off(&bytes)
         && bytes.len() as u64 == before.len()
-        && is_same(&mut file, &bytes)?
+        // Read again: sizes and times alone are too coarse.
+        && file.rewind().and_then(|()| is_same(&mut file, &bytes))?
         && std::fs::metadata(path).is_ok_and(|after| state(&after) == state(&before));
     Ok(Look { bytes, settled })
 }
@@ -82,21 +83,6 @@ fn rests_since_long(metadata: &Metadata) -> bool {
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return false };
     let changed = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(u64::MAX));
     now.checked_sub(changed).is_some_and(|age| age > AT_REST)
-}
-
-/// Whether the file, read again, is what was read: sizes and times alone are too coarse.
-fn is_same(file: &mut File, bytes: &[u8]) -> std::io::Result<bool> {
-    file.rewind()?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut left = bytes;
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(left.is_empty());
-        }
-        let Some(rest) = left.strip_prefix(&buffer[..count]) else { return Ok(false) };
-        left = rest;
-    }
 }
 
 /// Whether these are the first bytes of a WebAssembly binary and not the last: each section says

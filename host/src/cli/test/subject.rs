@@ -13,9 +13,10 @@ use super::target::Target;
 use crate::capabilities::{AgentRights, Line, Services, SystemSource};
 use crate::cli::output;
 use crate::config::cases::Figures;
-use crate::config::{self, Config, Grants, Limits};
+use crate::config::{Config, Grants, Limits};
 use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
 use crate::engine::{Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
+use crate::storage::files::read_file;
 
 /// The largest component, in bytes, that compiles before anybody wonders what is going on.
 const SMALL: usize = 4 * 1024 * 1024;
@@ -64,7 +65,7 @@ impl Subject {
     pub(super) async fn load(config: &Config, target: &Target) -> anyhow::Result<(Option<Self>, Vec<Row>)> {
         let path = &target.component;
         // One byte more than allowed is refused below.
-        let bytes = config::read_file(path, config.engine.max_component_size)
+        let bytes = read_file(path, config.engine.max_component_size)
             .with_context(|| format!("cannot read {}", path.display()))?;
         // Compiled code is taken from and left to a host that was here before; no folder is made for it.
         let data_dir = Some(config.server.data_dir.as_path()).filter(|folder| folder.is_dir());
