@@ -12,7 +12,7 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use stockade::app::{Host, Purpose};
 use stockade::config::{self, NoEnvironment};
-use stockade::domain::{CapabilityScope, Principal, RequestId, Task, TaskText};
+use stockade::domain::{CapabilityScope, Principal, RequestId, Task, TaskText, TenantId};
 use stockade::engine::{Invocation, Spent};
 use stockade::scheduler::Submission;
 
@@ -30,7 +30,11 @@ fn calls(criterion: &mut Criterion) {
         host.load_all().await;
         host
     });
-    let version = host.registry.snapshot().agent("echo").and_then(|entry| entry.version.clone());
+    let version = host
+        .registry
+        .snapshot()
+        .find(&TenantId::default_tenant(), "echo")
+        .and_then(|entry| entry.version.clone());
     let version = version.expect("the guest `echo` is built: `stockade build tests/guests`");
     let query = TaskText::parse("hello").expect("a task");
     let request_id = RequestId::from_random(1);

@@ -47,6 +47,7 @@ mod self_tests;
 mod shares;
 mod shutdown;
 mod strangers;
+mod tenants;
 mod testing;
 mod texts;
 mod traps;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stockade::app::{Host, Purpose};
 use stockade::config::{self, NoEnvironment};
-use stockade::domain::{AgentId, Failure, Principal, RequestId, TaskText};
+use stockade::domain::{AgentId, AgentKey, Failure, Principal, RequestId, TaskText, TenantId};
 use stockade::scheduler::{Completion, Submission};
 use tempfile::TempDir;
 
@@ -142,7 +142,10 @@ impl Held {
     }
 
     fn load(&self) -> stockade::scheduler::AgentLoad {
-        self.host.scheduler.load_of(&AgentId::parse("echo").expect("an id"))
+        self.host.scheduler.load_of(&AgentKey {
+            tenant: TenantId::default_tenant(),
+            id: AgentId::parse("echo").expect("an id"),
+        })
     }
 }
 

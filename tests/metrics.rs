@@ -21,16 +21,19 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
     for (line, expected) in [
         ("stockade_agents{status=\"active\"}", 1.0),
         ("stockade_agents{status=\"missing\"}", 1.0),
-        ("stockade_agent_calls_total{agent=\"echo\"}", 1.0),
-        ("stockade_agent_generation{agent=\"echo\"}", 1.0),
-        ("stockade_agent_reload_failing{agent=\"echo\"}", 0.0),
-        ("stockade_agent_reload_failing{agent=\"gone\"}", 1.0),
+        ("stockade_agent_calls_total{tenant=\"default\",agent=\"echo\"}", 1.0),
+        ("stockade_agent_generation{tenant=\"default\",agent=\"echo\"}", 1.0),
+        ("stockade_agent_reload_failing{tenant=\"default\",agent=\"echo\"}", 0.0),
+        ("stockade_agent_reload_failing{tenant=\"default\",agent=\"gone\"}", 1.0),
         ("stockade_reloads_total{outcome=\"failed\"}", 1.0),
         ("stockade_log_lines_dropped_total", 0.0),
     ] {
         assert_eq!(value(&page, line), Some(expected), "{line}\n{page}");
     }
-    assert!(value(&page, "stockade_agent_reload_failing_since_seconds{agent=\"gone\"}").is_some());
+    assert!(
+        value(&page, "stockade_agent_reload_failing_since_seconds{tenant=\"default\",agent=\"gone\"}")
+            .is_some()
+    );
     assert!(page.ends_with("# EOF\n"));
 }
 

@@ -14,7 +14,7 @@ use crate::api::{self, Api, Ended, Handles};
 use crate::auth::{self, AdminKey, Authenticator, Secret};
 use crate::capabilities::Services;
 use crate::config::{self, AuthConfig, Config, RouterConfig};
-use crate::domain::{AgentId, AgentScope, Clock, Principal, RequestId, SystemClock};
+use crate::domain::{AgentId, AgentKey, AgentScope, Clock, Principal, RequestId, SystemClock, TenantId};
 pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
@@ -120,7 +120,7 @@ impl Host {
             scopes: scopes(&config),
         };
         let agents: Vec<_> = config.agents.values().cloned().map(Arc::new).collect();
-        let register = |id: &AgentId, text: &str| live::registered(&config, id, text);
+        let register = |key: &AgentKey, text: &str| live::registered(&config, key, text);
         let registry = Registry::new(engine.clone(), settings, clock, store, agents, register)?;
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
         Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)) })
@@ -136,7 +136,7 @@ impl Host {
         let began = Instant::now();
         self.registry.load_all().await;
         let snapshot = self.registry.snapshot();
-        let agents = snapshot.agents().len();
+        let agents = snapshot.agents().count();
         let failed = snapshot.agents().filter(|entry| entry.version.is_none()).count();
         tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
     }
@@ -167,9 +167,10 @@ impl Host {
         })
     }
 
-    /// Loads one agent. `false` if there is none of this id.
+    /// Loads one agent of agents.toml. `false` if there is none of this id.
     pub async fn load_one(&self, id: &AgentId) -> bool {
-        let config = self.registry.snapshot().agent(id.as_str()).map(|entry| entry.told().clone());
+        let tenant = TenantId::default_tenant();
+        let config = self.registry.snapshot().find(&tenant, id.as_str()).map(|entry| entry.told().clone());
         let known = config.is_some();
         self.registry.load(config).await;
         known
@@ -186,8 +187,10 @@ impl scheduler::Keys for KeysNow {
 }
 
 /// What each key may call: worked out before its first task.
-fn scopes(config: &Config) -> Vec<AgentScope> {
-    config.auth.keys.iter().map(|key| key.scope.clone()).chain([AgentScope::all()]).collect()
+fn scopes(config: &Config) -> Vec<(TenantId, AgentScope)> {
+    let tenant = TenantId::default_tenant();
+    let scopes = config.auth.keys.iter().map(|key| key.scope.clone()).chain([AgentScope::all()]);
+    scopes.map(|scope| (tenant.clone(), scope)).collect()
 }
 
 /// `[router]` as the router takes it.
@@ -345,7 +348,7 @@ async fn say_when_started(registry: &Registry) {
 async fn settle(host: &Host) {
     let until = Instant::now() + LAST_MOMENT;
     let snapshot = host.registry.snapshot();
-    let busy = || snapshot.agents().any(|entry| host.scheduler.load_of(&entry.id).running > 0);
+    let busy = || snapshot.agents().any(|entry| host.scheduler.load_of(&entry.key).running > 0);
     while busy() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

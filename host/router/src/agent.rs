@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Agent {
-    /// Unique among the agents of one router; what a decision names.
+    /// Unique among the agents of one router; what a decision names. What stands before its last `/` only
+    /// tells apart agents that have one name for different callers: an explanation shows what comes after it.
     pub id: String,
     /// The name people see.
     pub name: String,
@@ -22,6 +23,11 @@ pub struct Agent {
     pub category: String,
     /// Tasks that this agent is for, as people would type them. The router learns from them.
     pub examples: Vec<String>,
+}
+
+/// What an explanation shows of an id.
+pub(crate) fn shown_id(id: &str) -> &str {
+    id.rsplit_once('/').map_or(id, |(_, shown)| shown)
 }
 
 /// One step from a router to the next.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::agent::shown_id;
 use crate::candidates::Candidates;
 use crate::profile::Profile;
 use crate::query::Query;
@@ -28,7 +29,8 @@ pub enum Field {
 /// A decision with its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
-    /// The decision that [`Router::decide`](crate::Router::decide) gives for the same task.
+    /// The decision that [`Router::decide`](crate::Router::decide) gives for the same task, its agents named as
+    /// they are shown: see [`Agent::id`](crate::Agent::id).
     pub decision: Decision,
     /// Words of the task that were taken for others.
     pub corrections: Vec<Correction>,
@@ -52,7 +54,7 @@ pub struct Correction {
 /// What spoke for one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CandidateExplanation {
-    /// Its id.
+    /// Its id, as it is shown.
     pub agent: String,
     /// Its confidence, 0..=1.
     pub confidence: f64,
@@ -100,12 +102,15 @@ pub(crate) fn keywords(profile: &Profile, query: &Query<'_>) -> Vec<String> {
 }
 
 pub(crate) fn explain(
-    decision: Decision,
+    mut decision: Decision,
     query: &Query<'_>,
     scores: &Scores<'_>,
     candidates: &Candidates,
     settings: &Settings,
 ) -> Explanation {
+    for choice in &mut decision.ranked {
+        choice.agent = shown_id(&choice.agent).to_owned();
+    }
     let mut explained = Vec::new();
     for (scored, choice) in scores.best.iter().zip(&decision.ranked) {
         let Some(profile) = candidates.index.profile(scored.card) else { continue };

@@ -214,6 +214,24 @@ fn the_linter_names_what_to_change() {
 }
 
 #[test]
+fn agents_of_one_name_are_told_apart_and_shown_by_that_name() {
+    let of = |space: &str, triggers: &[&str]| agent(&format!("{space}/helper"), "Helper", "Helps", triggers);
+    let router = Router::build(Settings::default(), [of("one", &["invoice"]), of("two", &["weather"])]);
+    assert_eq!(router.len(), 2);
+    let own = router.candidates_named(["one/helper"]);
+    let decision = router.decide("the weather", &own);
+    assert!(decision.best().is_none(), "{decision:?}");
+    let decision = router.decide("an invoice", &own);
+    assert_eq!(decision.ranked.iter().map(|choice| &*choice.agent).collect::<Vec<_>>(), ["one/helper"]);
+    for task in ["an invoice", "the weather", "invoice weather"] {
+        let shown = serde_json::to_string(&router.explain(task, &router.all())).unwrap();
+        assert!(!shown.contains("one/") && !shown.contains("two/"), "{shown}");
+    }
+    let router = router.apply(&[Change::Remove("two/helper".to_owned())]);
+    assert!(router.contains("one/helper") && router.len() == 1);
+}
+
+#[test]
 fn evaluation_counts_right_wrong_and_rejected() {
     let lines = r#"{"task": "check cpu usage on the server", "expected": "vps-monitor"}
 {"task": "count words in this text and sort lines", "expected": "nobody", "accept": ["text-tools", "nobody"]}

@@ -51,7 +51,7 @@ impl<'a> From<&'a AgentEntry> for ListedAgent<'a> {
     fn from(entry: &'a AgentEntry) -> Self {
         let card = &*entry.card;
         Self {
-            id: &entry.id,
+            id: &entry.key.id,
             name: &card.name,
             description: &card.description,
             status: entry.status(),
@@ -137,7 +137,7 @@ impl PendingShown {
         }
         let pending = entry.record.pending.as_ref()?;
         let Pending { digest, wants, category, since, settings } = pending;
-        let id = &entry.id;
+        let id = &entry.key.id;
         let grants: Vec<String> = wants.iter().map(|name| format!("{name} = true")).collect();
         let mut places = Vec::new();
         if !grants.is_empty() {
@@ -345,12 +345,12 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller, uri: Uri) -> Re
 /// `GET /api/agents/status` and `GET /agents/status`
 pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     answer_page(&api, &caller, &uri, |entries| {
-        let loads: Vec<_> = entries.iter().map(|entry| api.scheduler.load_of(&entry.id)).collect();
+        let loads: Vec<_> = entries.iter().map(|entry| api.scheduler.load_of(&entry.key)).collect();
         let shown: Vec<_> = entries
             .iter()
             .zip(&loads)
             .map(|(entry, load)| StatusShown {
-                id: &entry.id,
+                id: &entry.key.id,
                 name: &entry.card.name,
                 status: entry.status(),
                 version: &entry.card.version,
@@ -376,10 +376,10 @@ fn answer_page(
     let page = Page::of(uri)?;
     let snapshot = api.registry.snapshot();
     let category = page.category.as_deref();
-    let wanted = snapshot.agents().filter(|entry| {
+    let wanted = snapshot.agents_of(&caller.principal.tenant).filter(|entry| {
         category.is_none_or(|category| category == entry.card.category) && caller.may(Action::See, entry)
     });
-    let (entries, next) = page.take(wanted, |entry| entry.id.as_str());
+    let (entries, next) = page.take(wanted, |entry| entry.key.id.as_str());
     let mut response = write(&entries)?;
     if let Some(link) = next.and_then(|next| page::link(uri, &next)) {
         response.headers_mut().insert(header::LINK, link);
@@ -408,7 +408,7 @@ pub(super) fn in_full(
     entry: &AgentEntry,
 ) -> Result<Response, ApiError> {
     let view = View::of(caller, entry);
-    let load = api.scheduler.load_of(&entry.id);
+    let load = api.scheduler.load_of(&entry.key);
     let version = entry.version.as_deref();
     let (previous, blocked) = match view {
         View::Owners => (&*entry.record.previous, &*entry.record.blocked),

@@ -12,7 +12,7 @@ use http::request::Parts;
 use super::error::ApiError;
 use super::{Api, front, origins};
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{AgentId, Failure, Principal, Role};
+use crate::domain::{AgentId, AgentKey, Failure, Principal, Role};
 use crate::registry::{AgentEntry, Snapshot};
 
 /// A caller that was let in, and the request that it sent.
@@ -41,6 +41,11 @@ impl Caller {
         refusal(rights::of_agents(&self.principal), None).map_or(Ok(()), Err)
     }
 
+    /// What this caller's tenant has as `id`.
+    pub(super) fn key(&self, id: &AgentId) -> AgentKey {
+        AgentKey::new(&self.principal.tenant, id)
+    }
+
     /// The agent `id`, for somebody who may do this with it. Everybody else gets the same answer whether
     /// there is one or not.
     pub(super) fn agent<'a>(
@@ -49,9 +54,10 @@ impl Caller {
         snapshot: &'a Snapshot,
         id: &AgentId,
     ) -> Result<&'a Arc<AgentEntry>, ApiError> {
-        let entry = snapshot.agent(id.as_str());
+        let key = self.key(id);
+        let entry = snapshot.agent(&key);
         let category = entry.map(|entry| entry.card.category.as_str());
-        let decision = rights::of_agent(&self.principal, action, id, category);
+        let decision = rights::of_agent(&self.principal, action, &key, category);
         match (refusal(decision, Some(id)), entry) {
             (None, Some(entry)) => Ok(entry),
             (Some(refusal), _) => Err(refusal),
@@ -62,17 +68,18 @@ impl Caller {
     /// Whether it may do this with an agent that there is.
     pub(super) fn may(&self, action: Action, entry: &AgentEntry) -> bool {
         let category = Some(entry.card.category.as_str());
-        rights::of_agent(&self.principal, action, &entry.id, category) == Decision::Allowed
+        rights::of_agent(&self.principal, action, &entry.key, category) == Decision::Allowed
     }
 
     /// Lets pass whoever may put an agent at `id`: in the place of the one that is there, or as a new one.
     pub(super) fn takes_place(&self, snapshot: &Snapshot, id: &AgentId) -> Result<(), ApiError> {
-        let decision = match snapshot.agent(id.as_str()) {
+        let key = self.key(id);
+        let decision = match snapshot.agent(&key) {
             Some(entry) => {
                 let category = Some(entry.card.category.as_str());
-                rights::of_agent(&self.principal, Action::Change, id, category)
+                rights::of_agent(&self.principal, Action::Change, &key, category)
             }
-            None => rights::of_new_place(&self.principal, id),
+            None => rights::of_new_place(&self.principal, &key),
         };
         refusal(decision, Some(id)).map_or(Ok(()), Err)
     }

@@ -30,16 +30,16 @@ pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Re
     let outcomes = [("live", live), ("same", same), ("waiting", waiting), ("failed", failed)];
     let outcomes = outcomes.map(|(word, count)| (vec![("outcome", word.to_owned())], count as f64));
     let per_agent = |name: Name, value: &dyn Fn(&AgentEntry) -> Option<f64>| {
-        let values = snapshot.agents().filter_map(|entry| Some((entry.id.as_str(), value(entry)?)));
+        let values = snapshot.agents().filter_map(|entry| Some((&entry.key, value(entry)?)));
         Metric::of_agents(name, values)
     };
     // Neither a generation nor a time has a sum.
     let of_one = |name: Name, value: &dyn Fn(&AgentEntry) -> Option<f64>| {
         let shown = snapshot.agents().take(metrics::MAX_AGENT_SERIES);
-        Metric::of_agents(name, shown.filter_map(|entry| Some((entry.id.as_str(), value(entry)?))))
+        Metric::of_agents(name, shown.filter_map(|entry| Some((&entry.key, value(entry)?))))
     };
     let failing = |entry: &AgentEntry| entry.last_load.as_ref().and_then(|load| load.failing_since);
-    let load = |entry: &AgentEntry| api.scheduler.load_of(&entry.id);
+    let load = |entry: &AgentEntry| api.scheduler.load_of(&entry.key);
     let page = metrics::scrape(vec![
         Metric::single(metrics::UPTIME, api.started.elapsed().as_secs_f64()),
         Metric::single(metrics::REQUESTS, api.shutdown.in_flight() as f64),

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::{Api, agents, answer, body, call};
 use crate::config::{AgentConfig, Problems};
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{AgentId, Digest, Failure, Principal};
+use crate::domain::{AgentId, AgentKey, Digest, Failure, Principal};
 use crate::registry::{
     AgentEntry, ChangeError, Component, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing,
     RegisterError, Registration, Snapshot, registered_from_json,
@@ -83,8 +83,9 @@ pub(super) async fn remove(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let id = changeable(&api, &caller, id)?.id.clone();
-    api.registry.remove(&id).await.map_err(|error| changed(&id, error))?;
+    let key = changeable(&api, &caller, id)?.key.clone();
+    let id = &key.id;
+    api.registry.remove(&key).await.map_err(|error| changed(id, error))?;
     answer::ok(&json!({ "removed": id }))
 }
 
@@ -111,7 +112,8 @@ pub(super) async fn approve(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let id = changeable(&api, &caller, id)?.id.clone();
+    let key = changeable(&api, &caller, id)?.key.clone();
+    let id = &key.id;
     let asked: Option<ApproveBody> = read_any(&api, &mut caller, request).await?;
     let (digest, stamp) = asked.map(|asked| (asked.digest, asked.stamp)).unwrap_or_default();
     let digest = digest_in("digest", digest)?.ok_or_else(|| {
@@ -120,14 +122,14 @@ pub(super) async fn approve(
     })?;
     let stamp = digest_in("stamp", stamp)?;
     // It may have moved while the body was read.
-    caller.agent(Action::Change, &api.registry.snapshot(), &id)?;
+    caller.agent(Action::Change, &api.registry.snapshot(), id)?;
     let config = api.config.load_full();
-    let read = |id: &AgentId, text: &str| {
+    let read = |key: &AgentKey, text: &str| {
         let settings = serde_json::from_str(text).unwrap_or_default();
-        registered_from_json(&config, id, &settings).map_err(|problems| said(id, &problems))
+        registered_from_json(&config, key, &settings).map_err(|problems| said(&key.id, &problems))
     };
-    let approved = api.registry.approve(&id, digest, stamp, read, may_place(&api, &caller));
-    let entry = approved.await.map_err(|error| changed(&id, error))?;
+    let approved = api.registry.approve(&key, digest, stamp, read, may_place(&api, &caller));
+    let entry = approved.await.map_err(|error| changed(id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
@@ -138,13 +140,14 @@ pub(super) async fn roll_back(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let id = changeable(&api, &caller, id)?.id.clone();
+    let key = changeable(&api, &caller, id)?.key.clone();
+    let id = &key.id;
     let asked: Option<RollBackBody> = read_any(&api, &mut caller, request).await?;
     let to = digest_in("to", asked.and_then(|asked| asked.to))?;
-    caller.agent(Action::Change, &api.registry.snapshot(), &id)?;
+    caller.agent(Action::Change, &api.registry.snapshot(), id)?;
     let reason = format!("an operator took it back (key `{}`)", caller.principal.key_id);
-    let back = api.registry.rollback(&id, to, &reason, may_place(&api, &caller));
-    let entry = back.await.map_err(|error| changed(&id, error))?;
+    let back = api.registry.rollback(&key, to, &reason, may_place(&api, &caller));
+    let entry = back.await.map_err(|error| changed(id, error))?;
     agents::in_full(&api, &caller, StatusCode::OK, &entry)
 }
 
@@ -170,17 +173,17 @@ fn claimed(api: &Api, category: &str) -> bool {
 fn may_place(api: &Api, caller: &Caller) -> MayPlace {
     let (api, principal) = (api.clone(), Arc::clone(&caller.principal));
     Box::new(move |placing: &Placing<'_>| {
-        let Placing { id, over, category, ref granted } = *placing;
+        let Placing { key, over, category, ref granted } = *placing;
         let Some(principal) = current(&api, &principal) else { return Decision::Withdrawn };
         if let Some(over) = over {
-            let from = rights::of_agent(&principal, Action::Change, id, Some(over));
+            let from = rights::of_agent(&principal, Action::Change, key, Some(over));
             if from != Decision::Allowed {
                 return from;
             }
         }
         // What is in a category already is not moved there.
         let claimed = over != Some(category) && claimed(&api, category);
-        match rights::of_place(&principal, id, category, claimed) {
+        match rights::of_place(&principal, key, category, claimed) {
             Decision::Allowed => rights::of_grants(&principal, granted.iter().copied()),
             decision => decision,
         }
@@ -269,13 +272,17 @@ pub(super) async fn generate(
     drop(snapshot);
     let mut tags = vec![GENERATED.to_owned()];
     tags.extend(asked.tags);
-    let made =
-        Generate { template: template.clone(), ids: ids.clone(), tags, max_concurrent: asked.max_concurrent };
+    let made = Generate {
+        template: caller.key(&template),
+        ids: ids.clone(),
+        tags,
+        max_concurrent: asked.max_concurrent,
+    };
     let config = api.config.load_full();
-    let read = |id: &AgentId, text: &str| {
+    let read = |key: &AgentKey, text: &str| {
         let settings = serde_json::from_str(text).unwrap_or_default();
-        registered_from_json(&config, id, &settings)
-            .map_err(|problems| RegisterError::Invalid(said(id, &problems)))
+        registered_from_json(&config, key, &settings)
+            .map_err(|problems| RegisterError::Invalid(said(&key.id, &problems)))
     };
     api.registry
         .generate(made, read, may_place(&api, &caller))
@@ -301,16 +308,17 @@ async fn put(
         (Some(bytes), None) => Component::Bytes(Arc::from(&*bytes)),
         (None, Some(Value::String(name))) => match (Digest::from_hex(&name), AgentId::parse(&name)) {
             (Some(digest), _) => Component::Digest(digest),
-            (None, Ok(other)) => Component::Of(other),
+            (None, Ok(other)) => Component::Of(caller.key(&other)),
             (None, Err(_)) => return Err(ApiError::field("component", COMPONENT)),
         },
         (None, Some(_)) => return Err(ApiError::field("component", COMPONENT)),
         (None, None) => return Err(ApiError::field("component", COMPONENT)),
     };
+    let key = caller.key(&id);
     let config = api.config.load_full();
     let read = |digest: &Digest| {
         settings.insert("component".to_owned(), Value::String(digest.to_string()));
-        let read: AgentConfig = registered_from_json(&config, &id, &settings)
+        let read: AgentConfig = registered_from_json(&config, &key, &settings)
             .map_err(|problems| RegisterError::Invalid(said(&id, &problems)))?;
         Ok((read, Value::Object(settings).to_string()))
     };
@@ -320,14 +328,14 @@ async fn put(
         Component::Digest(digest) if !runs(&snapshot, caller, &digest) => {
             return Err(refused(&id, RegisterError::NoComponent(digest)));
         }
-        Component::Of(other) if caller.agent(Action::Change, &snapshot, &other).is_err() => {
-            return Err(refused(&id, RegisterError::NoSuchAgent(other)));
+        Component::Of(other) if caller.agent(Action::Change, &snapshot, &other.id).is_err() => {
+            return Err(refused(&id, RegisterError::NoSuchAgent(other.id)));
         }
         component => component,
     };
-    let existed = snapshot.agent(id.as_str()).is_some();
+    let existed = snapshot.agent(&key).is_some();
     drop(snapshot);
-    let registration = Registration { id: id.clone(), component, place, may_place: may_place(api, caller) };
+    let registration = Registration { key: key.clone(), component, place, may_place: may_place(api, caller) };
     let entry = api.registry.register(registration, read).await.map_err(|error| refused(&id, error))?;
     let status = match (existed, &entry.record.pending) {
         (_, Some(_)) => StatusCode::ACCEPTED,
@@ -343,7 +351,7 @@ fn runs(snapshot: &Snapshot, caller: &Caller, digest: &Digest) -> bool {
     let Principal { agent_scope, .. } = &*caller.principal;
     agent_scope.is_all()
         || snapshot
-            .agents()
+            .agents_of(&caller.principal.tenant)
             .filter(|entry| caller.may(Action::Change, entry))
             .any(|entry| entry.record.names(digest))
 }

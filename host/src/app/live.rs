@@ -3,7 +3,7 @@
 //! Owns nothing but the turn of whoever reads the settings. Each change goes to the room that it is
 //! for; what cannot take effect before a restart is said in the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::auth::Authenticator;
 use crate::config::diff::{self, Diff};
 use crate::config::{AgentConfig, Config, ServerConfig};
-use crate::domain::AgentId;
+use crate::domain::{AgentId, AgentKey};
 use crate::registry::{Changes, SettingsChange, Watch, registered_from_json};
 
 /// A host whose files are followed.
@@ -159,12 +159,13 @@ impl Live {
     fn agents_change(&self, new: &Config) -> SettingsChange {
         let snapshot = self.host.registry.snapshot();
         let stands = |config: &AgentConfig| {
-            let entry = snapshot.agent(config.id.as_str());
+            let entry = snapshot.agent(&config.key);
             entry.is_some_and(|entry| **entry.told() == *config && !entry.is_registered())
         };
         let put = new.agents.values().filter(|config| !stands(config)).cloned().map(Arc::new).collect();
         let gone = snapshot.agents().filter(|entry| !entry.is_registered());
-        let gone = gone.map(|entry| entry.id.clone()).filter(|id| !new.agents.contains_key(id));
+        let named: HashSet<&AgentKey> = new.agents.values().map(|config| &config.key).collect();
+        let gone = gone.map(|entry| entry.key.clone()).filter(|key| !named.contains(key));
         SettingsChange { put, registered: self.registered_again(new), removed: gone.collect() }
     }
 
@@ -173,7 +174,7 @@ impl Live {
         let snapshot = self.host.registry.snapshot();
         let again = snapshot.agents().filter_map(|entry| {
             let text = entry.record.registered.as_deref()?;
-            let read = registered(new, &entry.id, text).ok()?;
+            let read = registered(new, &entry.key, text).ok()?;
             (read != **entry.told()).then(|| Arc::new(read))
         });
         again.collect()
@@ -200,7 +201,7 @@ async fn load(host: Arc<Host>, agents: Vec<Arc<AgentConfig>>, diff: Diff) {
 }
 
 /// The settings of an agent that was registered at run time, from the text that was kept.
-pub(super) fn registered(config: &Config, id: &AgentId, text: &str) -> Result<AgentConfig, String> {
+pub(super) fn registered(config: &Config, key: &AgentKey, text: &str) -> Result<AgentConfig, String> {
     let settings = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    registered_from_json(config, id, &settings).map_err(|problems| problems.to_string())
+    registered_from_json(config, key, &settings).map_err(|problems| problems.to_string())
 }

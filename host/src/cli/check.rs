@@ -91,17 +91,17 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     let host = Host::new(config, Purpose::Ask)?;
     host.load_all().await;
     let snapshot = host.registry.snapshot();
-    let mut shown = format!("{name}: {} agents", snapshot.agents().len());
+    let mut shown = format!("{name}: {} agents", snapshot.agents().count());
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     for entry in snapshot.agents() {
         if let Some(reason) = entry.last_load.as_ref().and_then(|report| report.failure.as_ref()) {
-            problems.push(json!({ "agent": entry.id, "message": reason.to_string() }));
+            problems.push(json!({ "agent": entry.key.id, "message": reason.to_string() }));
         }
         let capabilities = entry.version.iter().flat_map(|version| &version.capabilities);
         for (capability, granted) in capabilities {
             if !granted {
-                let id = &entry.id;
+                let id = &entry.key.id;
                 let message = format!(
                     "imports `{capability}`, which it is not granted; add [agents.{id}.grants] {capability} = true, or leave it refused"
                 );
@@ -128,7 +128,7 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
         shown.push_str(", no problems");
     }
     let count = problems.len();
-    let agents = snapshot.agents().len();
+    let agents = snapshot.agents().count();
     let json = json!({ "file": file, "agents": agents, "problems": problems, "warnings": warnings });
     Ok(Report { text: shown, json, problems: count })
 }

@@ -12,13 +12,13 @@ use super::key::{Key, Kind, count_otherwise, other};
 use super::report::Report;
 use super::section::{Section, join, shorten};
 use super::{EngineConfig, Limits, limits, server};
-use crate::domain::{AgentId, Digest, InvalidId, MAX_TASK_CHARS};
+use crate::domain::{AgentId, AgentKey, Digest, InvalidId, MAX_TASK_CHARS, TenantId};
 
 /// One agent, as agents.toml has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentConfig {
-    /// The table's name.
-    pub id: AgentId,
+    /// Whose it is, and the table's name.
+    pub key: AgentKey,
     /// `component`: the component's file, absolute.
     pub component: PathBuf,
     /// What overrides the component's own description.
@@ -41,9 +41,9 @@ impl AgentConfig {
     /// A digest of everything that a version of the agent serves under but its code: these settings,
     /// with `grants` as they take effect. Another release of this program may reckon another one.
     pub fn fingerprint(&self, grants: &Grants) -> Digest {
-        let Self { id, component: _, overlay, limits, config, grants: _, max_concurrent, queue, tags: _ } =
+        let Self { key, component: _, overlay, limits, config, grants: _, max_concurrent, queue, tags: _ } =
             self;
-        let said = format!("{:?}", (id, overlay, limits, config, grants, max_concurrent, queue));
+        let said = format!("{:?}", (&key.id, overlay, limits, config, grants, max_concurrent, queue));
         Digest::of(said.as_bytes())
     }
 }
@@ -145,6 +145,8 @@ pub(super) struct Base<'c> {
     pub(super) limits: Limits,
     pub(super) engine: &'c EngineConfig,
     pub(super) dir: &'c Path,
+    /// Whose agents they are.
+    pub(super) tenant: TenantId,
 }
 
 /// Reads `[agents]`: every table in it.
@@ -157,7 +159,7 @@ pub(super) fn read_all(
     for (key, value) in agents {
         let id = id(report, key);
         if let Some(agent) = agent(report, id, key, value, base) {
-            read.insert(agent.id.clone(), agent);
+            read.insert(agent.key.id.clone(), agent);
         }
     }
     read
@@ -224,7 +226,7 @@ fn agent(
         queue: section.count_if_set(report, "queue"),
         tags: section.texts(report, "tags").unwrap_or_default(),
         component: component.unwrap_or_default(),
-        id: id?,
+        key: AgentKey { tenant: base.tenant.clone(), id: id? },
     })
 }
 

@@ -98,7 +98,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 fn agent_keys(old: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
     use super::Overlay;
     let mut keys = differing!(AgentConfig, old, new;
-        id, component, overlay, limits, config, grants, max_concurrent, queue, tags);
+        key, component, overlay, limits, config, grants, max_concurrent, queue, tags);
     if let Some(at) = keys.iter().position(|key| *key == "overlay") {
         let overlay = differing!(Overlay, &old.overlay, new.overlay;
             name, description, category, triggers, examples, model, cost_per_query, default_query);

@@ -12,6 +12,7 @@ use super::report::Report;
 use super::section::{Section, join, nearest, shorten, table};
 use super::source::Source;
 use super::{Config, agent, auth, engine, limits, reload, router, scheduler, server};
+use crate::domain::TenantId;
 use crate::storage::files::open_file;
 
 /// The largest agents.toml, in bytes.
@@ -187,7 +188,8 @@ fn config(
     let built_in = limits::built_in(report, &engine);
     let default_limits = limits::read(report, &default_limits, built_in, &engine);
 
-    let base = agent::Base { limits: default_limits, engine: &engine, dir: base_dir };
+    let tenant = TenantId::default_tenant();
+    let base = agent::Base { limits: default_limits, engine: &engine, dir: base_dir, tenant };
     let agents = root.get("agents").and_then(|value| table(report, "agents", value));
     let agents = agents.map(|agents| agent::read_all(report, agents, &base)).unwrap_or_default();
 

@@ -11,18 +11,19 @@ use super::report::Report;
 use super::section::join;
 use super::source::Source;
 use super::{AgentConfig, Config, Limits, Overlay, agent};
-use crate::domain::AgentId;
+use crate::domain::AgentKey;
 
-/// Reads the settings of the agent `id` from JSON. `component` in them is a path, relative to where
+/// Reads the settings of the agent `key` from JSON. `component` in them is a path, relative to where
 /// agents.toml lies; limits that they do not name are the file's `[defaults.limits]`.
 ///
 /// # Errors
 /// Everything that is wrong with them; keys are given as in agents.toml: `agents.ID.limits.fuel`.
 pub fn agent_from_json(
     config: &Config,
-    id: &AgentId,
+    key: &AgentKey,
     settings: &Map<String, Value>,
 ) -> Result<AgentConfig, Problems> {
+    let id = &key.id;
     let mut table = Value::Object(settings.clone());
     drop_nulls(&mut table);
     let mut problems = Vec::new();
@@ -41,7 +42,12 @@ pub fn agent_from_json(
     let source = Source::new("settings", &text);
     let (document, errors) = DeTable::parse_recoverable(&text);
     let mut report = Report::new(&source, &errors);
-    let base = agent::Base { limits: config.default_limits, engine: &config.engine, dir: &config.base_dir };
+    let base = agent::Base {
+        limits: config.default_limits,
+        engine: &config.engine,
+        dir: &config.base_dir,
+        tenant: key.tenant.clone(),
+    };
     let agents = document.get_ref().get("agents").and_then(|agents| agents.get_ref().as_table());
     let read = agents.map(|agents| agent::read_all(&mut report, agents, &base)).unwrap_or_default();
     let problems = report.into_problems();
@@ -54,7 +60,7 @@ pub fn agent_from_json(
 /// The settings of an agent as [`agent_from_json`] reads them. `component` is left out, for the
 /// caller to say.
 pub fn agent_to_json(agent: &AgentConfig) -> Map<String, Value> {
-    let AgentConfig { id: _, component: _, overlay, limits, config, grants, max_concurrent, queue, tags } =
+    let AgentConfig { key: _, component: _, overlay, limits, config, grants, max_concurrent, queue, tags } =
         agent;
     let Overlay { name, description, category, triggers, examples, model, cost_per_query, default_query } =
         overlay;
@@ -121,9 +127,14 @@ mod tests {
 
     use super::super::{NoEnvironment, parse};
     use super::*;
+    use crate::domain::{AgentId, TenantId};
 
     fn config(text: &str) -> Config {
         parse(text, "agents.toml", Path::new("/srv"), &NoEnvironment).expect("valid")
+    }
+
+    fn key() -> AgentKey {
+        AgentKey { tenant: TenantId::default_tenant(), id: AgentId::parse("a").expect("an id") }
     }
 
     fn object(value: Value) -> Map<String, Value> {
@@ -137,18 +148,18 @@ mod tests {
              triggers = ['x y', 'z']\nlimits = { timeout = '1500ms', memory = '1 MiB' }\nqueue = 3\n\
              config = { key = 'v', number = 5 }\ngrants = { system = true }\ntags = ['t']\nmax_concurrent = 2\n",
         );
-        let (id, agent) = config.agents.iter().next().expect("an agent");
+        let agent = config.agents.values().next().expect("an agent");
         let mut settings = agent_to_json(agent);
         settings.insert("component".to_owned(), json!("a.wasm"));
-        assert_eq!(agent_from_json(&config, id, &settings).as_ref(), Ok(agent));
+        assert_eq!(agent_from_json(&config, &agent.key, &settings).as_ref(), Ok(agent));
     }
 
     #[test]
     fn what_is_wrong_names_the_key_as_in_the_file() {
         let config = config("");
-        let id = AgentId::parse("a").expect("an id");
+        let key = key();
         let settings = object(json!({ "component": "a", "limits": { "fuel": "much" }, "triger": [] }));
-        let problems = agent_from_json(&config, &id, &settings).expect_err("wrong").problems;
+        let problems = agent_from_json(&config, &key, &settings).expect_err("wrong").problems;
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert!(keys.contains(&"agents.a.limits.fuel") && keys.contains(&"agents.a.triger"), "{problems:?}");
     }
@@ -156,7 +167,7 @@ mod tests {
     #[test]
     fn what_toml_cannot_say_is_named() {
         let config = config("");
-        let id = AgentId::parse("a").expect("an id");
+        let key = key();
         for (settings, said) in [
             (json!({ "component": "a", "tags": [null] }), "`agents.a.tags[0]` is null"),
             (
@@ -168,7 +179,7 @@ mod tests {
                 "`agents.a.limits.fuel` is 18446744073709551615",
             ),
         ] {
-            let problems = agent_from_json(&config, &id, &object(settings)).expect_err("wrong").problems;
+            let problems = agent_from_json(&config, &key, &object(settings)).expect_err("wrong").problems;
             assert_eq!(problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), [said]);
         }
     }
@@ -176,9 +187,9 @@ mod tests {
     #[test]
     fn null_is_absent() {
         let config = config("[defaults.limits]\nfuel = 7000\n");
-        let id = AgentId::parse("a").expect("an id");
+        let key = key();
         let settings = object(json!({ "component": "a", "name": null, "limits": { "log": null } }));
-        let agent = agent_from_json(&config, &id, &settings).expect("valid");
+        let agent = agent_from_json(&config, &key, &settings).expect("valid");
         assert_eq!((agent.overlay.name, agent.limits.fuel), (None, 7000));
     }
 }

@@ -1,10 +1,11 @@
 //! Who may do what: the one place that decides, for every door and every room. Pure.
 //!
-//! A decision needs no more than the caller, what it wants to do, and the agent's id and category. The role
+//! A decision needs no more than the caller, what it wants to do, and the agent's key and category. The role
 //! is looked at before the agent, so that a refusal for want of a role tells nothing of any agent; outside
-//! of a caller's scope an agent that exists and one that does not get the same answer.
+//! of a caller's scope an agent that exists and one that does not get the same answer, and so do an agent
+//! of another tenant and none.
 
-use super::{AgentId, Principal, Role};
+use super::{AgentKey, Principal, Role};
 
 /// What can be done with one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,30 +49,33 @@ pub enum Decision {
     Forbidden(Role),
 }
 
-/// Decides about an agent; `category` is `None` where there is no agent of this id.
-pub fn of_agent(caller: &Principal, action: Action, id: &AgentId, category: Option<&str>) -> Decision {
+/// Decides about an agent; `category` is `None` where there is no agent of this key. An agent of another
+/// tenant is not there.
+pub fn of_agent(caller: &Principal, action: Action, key: &AgentKey, category: Option<&str>) -> Decision {
     if let Err(role) = role(caller, action.needs()) {
         return Decision::Forbidden(role);
     }
-    match (category, caller.agent_scope.allows(id, category.unwrap_or_default())) {
+    let category = category.filter(|_| caller.tenant == key.tenant);
+    match (category, caller.agent_scope.allows(&key.id, category.unwrap_or_default())) {
         (Some(_), true) => Decision::Allowed,
         (None, true) => Decision::Absent,
         (_, false) => Decision::Hidden,
     }
 }
 
-/// Decides whether the caller may put an agent at `id` into `category`; `claimed` says whether another
+/// Decides whether the caller may put the agent `key` into `category`; `claimed` says whether another
 /// key's scope names that category.
 ///
 /// Whoever puts an agent into such a category gives it to the callers who trust that category: it takes a
 /// scope that names the category itself, or every agent.
-pub fn of_place(caller: &Principal, id: &AgentId, category: &str, claimed: bool) -> Decision {
+pub fn of_place(caller: &Principal, key: &AgentKey, category: &str, claimed: bool) -> Decision {
     if let Err(role) = role(caller, Role::Admin) {
         return Decision::Forbidden(role);
     }
     let scope = &caller.agent_scope;
     let trusted = !claimed || scope.is_all() || scope.names_category(category);
-    match (scope.allows(id, category), trusted) {
+    let reached = caller.tenant == key.tenant && scope.allows(&key.id, category);
+    match (reached, trusted) {
         (false, _) => Decision::Hidden,
         // A scope that does not name the category has the agent by its id.
         (true, false) => Decision::Claimed,
@@ -89,13 +93,14 @@ pub fn of_grants<'a>(caller: &Principal, capabilities: impl IntoIterator<Item = 
     if lent { Decision::Allowed } else { Decision::NotLent }
 }
 
-/// Decides whether an agent that does not exist yet may come to be at `id` in some category.
-pub fn of_new_place(caller: &Principal, id: &AgentId) -> Decision {
+/// Decides whether the caller may add the agent `key`, which does not exist yet, in some category.
+pub fn of_new_place(caller: &Principal, key: &AgentKey) -> Decision {
     if let Err(role) = role(caller, Role::Admin) {
         return Decision::Forbidden(role);
     }
     let scope = &caller.agent_scope;
-    if scope.allows(id, "") || scope.names_categories() { Decision::Allowed } else { Decision::Hidden }
+    let reached = caller.tenant == key.tenant && (scope.allows(&key.id, "") || scope.names_categories());
+    if reached { Decision::Allowed } else { Decision::Hidden }
 }
 
 /// Decides about the host itself: its figures, its tenants, stopping everything.
@@ -115,7 +120,7 @@ fn role(caller: &Principal, needs: Role) -> Result<(), Role> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AgentScope, CapabilityScope};
+    use crate::domain::{AgentId, AgentScope, CapabilityScope, TenantId};
 
     const ROLES: [Role; 3] = [Role::Call, Role::Admin, Role::Operator];
 
@@ -124,8 +129,8 @@ mod tests {
         Principal { role, agent_scope, ..Principal::operator("test") }
     }
 
-    fn id(text: &str) -> AgentId {
-        AgentId::parse(text).expect("an id")
+    fn key(text: &str) -> AgentKey {
+        AgentKey { tenant: TenantId::default_tenant(), id: AgentId::parse(text).expect("an id") }
     }
 
     /// Every action, every role, and every place that an agent can have.
@@ -140,7 +145,7 @@ mod tests {
             assert_eq!(action.needs(), least);
             for role in ROLES {
                 let decide = |scope: &[&str], agent: &str, category| {
-                    of_agent(&caller(role, scope), action, &id(agent), category)
+                    of_agent(&caller(role, scope), action, &key(agent), category)
                 };
                 for (scope, agent, category, decision) in [
                     (&["*"][..], "a", Some("x"), Decision::Allowed),
@@ -162,6 +167,25 @@ mod tests {
                         "{action:?} {role:?} {scope:?} {agent}"
                     );
                 }
+            }
+        }
+    }
+
+    /// Whatever its role and its scope.
+    #[test]
+    fn an_agent_of_another_tenant_is_as_one_that_is_not_there() {
+        for role in ROLES {
+            for scope in [&["*"][..], &["team-*"], &["category:x"], &[]] {
+                let own = caller(role, scope);
+                let other = Principal { tenant: TenantId::parse("acme").expect("a tenant"), ..own.clone() };
+                let key = key("team-1");
+                for action in [Action::See, Action::Call, Action::Inspect, Action::Change] {
+                    let there = of_agent(&other, action, &key, Some("x"));
+                    assert_eq!(there, of_agent(&own, action, &key, None), "{action:?} {role:?} {scope:?}");
+                    assert_ne!(there, Decision::Allowed);
+                }
+                assert_ne!(of_place(&other, &key, "x", false), Decision::Allowed);
+                assert_ne!(of_new_place(&other, &key), Decision::Allowed);
             }
         }
     }
@@ -197,19 +221,19 @@ mod tests {
     #[test]
     fn an_agent_is_put_only_where_the_scope_reaches() {
         let at = |scope: &[&str], agent: &str, category: &str, claimed: bool| {
-            of_place(&caller(Role::Admin, scope), &id(agent), category, claimed) == Decision::Allowed
+            of_place(&caller(Role::Admin, scope), &key(agent), category, claimed) == Decision::Allowed
         };
         assert!(at(&["*"], "a", "finance", true));
         assert!(at(&["team-*"], "team-1", "finance", false));
-        let claimed = of_place(&caller(Role::Admin, &["team-*"]), &id("team-1"), "finance", true);
+        let claimed = of_place(&caller(Role::Admin, &["team-*"]), &key("team-1"), "finance", true);
         assert_eq!(claimed, Decision::Claimed, "others trust that category");
         assert!(at(&["team-*", "category:finance"], "team-1", "finance", true));
         assert!(!at(&["team-*"], "other", "x", false));
         assert!(at(&["category:finance"], "any", "finance", true));
         assert!(!at(&["category:finance"], "any", "x", false));
-        let caller_role = of_place(&caller(Role::Call, &["*"]), &id("a"), "x", false);
+        let caller_role = of_place(&caller(Role::Call, &["*"]), &key("a"), "x", false);
         assert_eq!(caller_role, Decision::Forbidden(Role::Admin));
-        let new = |scope: &[&str], agent: &str| of_new_place(&caller(Role::Admin, scope), &id(agent));
+        let new = |scope: &[&str], agent: &str| of_new_place(&caller(Role::Admin, scope), &key(agent));
         assert_eq!(new(&["team-*"], "team-1"), Decision::Allowed);
         assert_eq!(new(&["team-*"], "other"), Decision::Hidden);
         assert_eq!(new(&["team-*", "category:x"], "other"), Decision::Allowed);

@@ -8,7 +8,7 @@ use super::load::Prepared;
 use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, Overlay};
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentId, AgentKey, Digest};
 use crate::engine::{ContextSchema, Description, LinkedComponent};
 
 /// What clients see of an agent: its own description, overlaid by agents.toml.
@@ -72,10 +72,10 @@ impl Card {
         }
     }
 
-    /// The router's view of it.
-    pub(super) fn routed(&self, id: &AgentId) -> stockade_router::Agent {
+    /// The router's view of it, under this id.
+    pub(super) fn routed(&self, id: String) -> stockade_router::Agent {
         stockade_router::Agent {
-            id: id.to_string(),
+            id,
             name: self.name.to_string(),
             description: self.description.clone(),
             triggers: self.triggers.clone(),
@@ -89,7 +89,7 @@ impl Card {
 #[derive(Clone)]
 pub struct AgentVersion {
     /// Whose version this is.
-    pub id: AgentId,
+    pub key: AgentKey,
     /// Counts up with every version that goes live.
     pub generation: u64,
     /// The SHA-256 of the component.
@@ -128,7 +128,7 @@ impl AgentVersion {
         }
         self.settings = settings;
         let config = self.rights.config.clone();
-        self.rights = Arc::new(AgentRights { id: self.id.clone(), grants, config });
+        self.rights = Arc::new(AgentRights { id: self.key.id.clone(), grants, config });
         self
     }
 

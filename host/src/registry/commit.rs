@@ -19,7 +19,7 @@ use super::snapshot::{AgentEntry, LoadReport, Snapshot};
 use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentKey, Digest};
 
 /// A version that was made for an agent, or why none could be.
 pub(super) struct Attempt {
@@ -60,7 +60,7 @@ pub(super) struct Amendment {
     /// Entries to be put in their places.
     pub(super) put: Vec<AgentEntry>,
     /// Agents to be dropped.
-    pub(super) removed: Vec<AgentId>,
+    pub(super) removed: Vec<AgentKey>,
 }
 
 /// What a commit works on and leaves behind.
@@ -70,7 +70,7 @@ struct Draft<'a> {
     retired: &'a Retired,
     config: &'a ReloadConfig,
     now: SystemTime,
-    entries: BTreeMap<AgentId, AgentEntry>,
+    entries: BTreeMap<AgentKey, AgentEntry>,
 }
 
 impl Registry {
@@ -86,7 +86,7 @@ impl Registry {
             inner.tell(&shown, &outcomes);
             // Whoever was removed and came back is remembered by its entry from now on.
             let now = inner.current.load();
-            turn.retain(|id| now.agent(id.as_str()).is_none());
+            turn.retain(|key| now.agent(key).is_none());
             outcomes
         });
         match commit.await {
@@ -102,29 +102,29 @@ impl Registry {
     pub(super) async fn amend(
         &self,
         change: impl FnOnce(&Snapshot, &Retired) -> Amendment + Send + 'static,
-    ) -> Result<Vec<AgentId>, LoadFailure> {
+    ) -> Result<Vec<AgentKey>, LoadFailure> {
         let mut turn = self.inner.changing.clone().lock_owned().await;
         let (inner, current) = (self.inner.clone(), self.snapshot());
         let amend = tokio::task::spawn_blocking(move || {
             let Amendment { put: entries, removed } = change(&current, &turn);
             let now = inner.clock.now();
-            let gone: BTreeMap<AgentId, Record> = removed
+            let gone: BTreeMap<AgentKey, Record> = removed
                 .iter()
-                .filter_map(|id| current.agent(id.as_str()))
-                .map(|entry| (entry.id.clone(), entry.record.removed(now)))
+                .filter_map(|key| current.agent(key))
+                .map(|entry| (entry.key.clone(), entry.record.removed(now)))
                 .collect();
             let differs = |entry: &&AgentEntry| {
-                current.agent(entry.id.as_str()).is_none_or(|old| !Arc::ptr_eq(&old.record, &entry.record))
+                current.agent(&entry.key).is_none_or(|old| !Arc::ptr_eq(&old.record, &entry.record))
             };
-            let changed = entries.iter().filter(differs).map(|entry| (&entry.id, &*entry.record));
+            let changed = entries.iter().filter(differs).map(|entry| (&entry.key, &*entry.record));
             let records: Vec<_> =
-                changed.chain(&gone).map(|(id, record)| (id.clone(), record.clone())).collect();
-            let removed: Vec<AgentId> = gone.keys().cloned().collect();
+                changed.chain(&gone).map(|(key, record)| (key.clone(), record.clone())).collect();
+            let removed: Vec<AgentKey> = gone.keys().cloned().collect();
             let next = current.with(entries, removed.iter().cloned());
             inner.enact(&current, next, &records)?;
-            gone.into_iter().for_each(|(id, record)| turn.insert(id, record));
+            gone.into_iter().for_each(|(key, record)| turn.insert(key, record));
             let now = inner.current.load();
-            turn.retain(|id| now.agent(id.as_str()).is_none());
+            turn.retain(|key| now.agent(key).is_none());
             Ok(removed)
         });
         amend.await.unwrap_or(Err(LoadFailure::Interrupted))
@@ -144,30 +144,29 @@ impl Inner {
         let now = self.clock.now();
         let mut draft =
             Draft { loader: &self.loader, current, retired, config: &config, now, entries: BTreeMap::new() };
-        let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
+        let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
         let mut outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
         let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
         let entries = draft.entries;
         if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
             return outcomes;
         }
-        let differs = |entry: &AgentEntry| {
-            current.agent(entry.id.as_str()).is_none_or(|old| old.record != entry.record)
-        };
+        let differs =
+            |entry: &AgentEntry| current.agent(&entry.key).is_none_or(|old| old.record != entry.record);
         let entries: Vec<AgentEntry> = entries.into_values().collect();
         let (changed, unchanged): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| differs(entry));
         let records: Vec<_> =
-            changed.iter().map(|entry| (entry.id.clone(), (*entry.record).clone())).collect();
+            changed.iter().map(|entry| (entry.key.clone(), (*entry.record).clone())).collect();
         let unchanged: Vec<AgentEntry> = unchanged.into_iter().cloned().collect();
         if let Err(failure) = self.enact(current, current.with(entries, []), &records) {
             // Nothing that had to be written takes effect, but the report of it.
-            let changed: BTreeSet<AgentId> = records.into_iter().map(|(id, _)| id).collect();
-            for (id, outcome) in ids.iter().zip(&mut outcomes) {
-                if changed.contains(id) && !matches!(outcome, Outcome::Stale) {
+            let changed: BTreeSet<AgentKey> = records.into_iter().map(|(key, _)| key).collect();
+            for (key, outcome) in keys.iter().zip(&mut outcomes) {
+                if changed.contains(key) && !matches!(outcome, Outcome::Stale) {
                     *outcome = Outcome::Failed(failure.clone());
                 }
             }
-            let known = changed.iter().filter_map(|id| current.agent(id.as_str()));
+            let known = changed.iter().filter_map(|key| current.agent(key));
             let reports = known.map(|entry| (**entry).clone().failed(now, failure.clone()));
             let next = current.with(unchanged.into_iter().chain(reports), []);
             self.publish(self.ready(next));
@@ -182,7 +181,7 @@ impl Inner {
         let current = self.current.load();
         let broken = |shown: &Shown| LoadFailure::Broken { path: shown.component.clone() };
         let known = |shown: &Shown| {
-            let entry = current.agent(shown.id.as_str())?;
+            let entry = current.agent(&shown.key)?;
             Some((**entry).clone().failed(now, broken(shown)))
         };
         let next = current.with(shown.iter().filter_map(known).collect::<Vec<_>>(), []);
@@ -205,7 +204,7 @@ impl Inner {
         &self,
         current: &Snapshot,
         next: Snapshot,
-        records: &[(AgentId, Record)],
+        records: &[(AgentKey, Record)],
     ) -> Result<(), LoadFailure> {
         // All that can fail comes first: between what is written and what serves is one swap.
         let next = self.ready(next);
@@ -222,12 +221,14 @@ impl Inner {
     }
 
     /// Writes records down, if there is somewhere to.
-    fn write(&self, records: &[(AgentId, Record)]) -> Result<(), LoadFailure> {
+    fn write(&self, records: &[(AgentKey, Record)]) -> Result<(), LoadFailure> {
         let Some(store) = self.store.as_ref().filter(|_| !records.is_empty()) else { return Ok(()) };
-        let Err(error) = store.write(records.iter().map(|(id, record)| (id, record))) else { return Ok(()) };
+        let Err(error) = store.write(records.iter().map(|(key, record)| (key, record))) else {
+            return Ok(());
+        };
         // A write that fails at its end may be there all the same: what is on disk counts.
-        let there = |known: BTreeMap<AgentId, Record>| {
-            records.iter().all(|(id, record)| known.get(id.as_str()) == Some(record))
+        let there = |known: BTreeMap<AgentKey, Record>| {
+            records.iter().all(|(key, record)| known.get(key) == Some(record))
         };
         if store.records().is_ok_and(there) {
             tracing::warn!(%error, "writing what serves was reported as failed, and is on disk");
@@ -238,8 +239,8 @@ impl Inner {
 
     /// The snapshot with routing prepared for each key.
     pub(super) fn ready(&self, next: Snapshot) -> Snapshot {
-        for scope in self.scopes.load().iter() {
-            next.candidates(scope);
+        for (tenant, scope) in self.scopes.load().iter() {
+            next.candidates(tenant, scope);
         }
         next
     }
@@ -266,8 +267,8 @@ impl Snapshot {
 impl Draft<'_> {
     fn rule(&mut self, attempt: Attempt) -> Outcome {
         let Attempt { config, cause, basis, began, digest, result } = attempt;
-        let id = &config.id;
-        let standing = self.entries.get(id).or_else(|| self.current.agent(id.as_str()).map(|entry| &**entry));
+        let key = &config.key;
+        let standing = self.entries.get(key).or_else(|| self.current.agent(key).map(|entry| &**entry));
         let is_told = |entry: &AgentEntry| Arc::ptr_eq(entry.told(), &config);
         let stands = |entry: &AgentEntry| match &cause {
             // What a file holds is proposed with what was said last.
@@ -291,7 +292,7 @@ impl Draft<'_> {
                 (entry.clone(), Some(settings))
             }
             (None, Basis::Registered { settings, over: None }) => {
-                let record = self.retired.registered(id);
+                let record = self.retired.registered(key);
                 (AgentEntry::loading(config.clone(), Arc::new(record)), Some(settings))
             }
             _ => return Outcome::Stale,
@@ -362,7 +363,7 @@ impl Draft<'_> {
                 };
                 // What was resumed is not what was asked for: its report stays.
                 let entry = if resumed { entry } else { entry.loaded(report(None)) };
-                self.entries.insert(entry.id.clone(), entry);
+                self.entries.insert(entry.key.clone(), entry);
                 Outcome::Same
             }
             Ruling::Live(mut record) => {
@@ -379,21 +380,21 @@ impl Draft<'_> {
                 let resumed = cause == Cause::Resumed && !entry.is_registered();
                 let entry = entry.serving(version, record);
                 let entry = if resumed { entry } else { entry.loaded(report(None)) };
-                self.entries.insert(entry.id.clone(), entry);
+                self.entries.insert(entry.key.clone(), entry);
                 Outcome::Live(generation)
             }
             Ruling::Waits(record) => {
                 // Its settings wait with it: what serves keeps its own.
                 let wants = record.pending.as_ref().map(Pending::wants_in_words).unwrap_or_default();
                 let entry = AgentEntry { record: Arc::new(record), ..entry }.loaded(report(None));
-                self.entries.insert(entry.id.clone(), entry.with_code());
+                self.entries.insert(entry.key.clone(), entry.with_code());
                 Outcome::Waits(wants)
             }
             Ruling::Stale => Outcome::Stale,
             Ruling::Blocked(reason) => {
                 let failure = LoadFailure::TakenBack {
                     path: config.component.display().to_string(),
-                    agent: config.id.to_string(),
+                    agent: config.key.id.to_string(),
                     reason,
                 };
                 self.refuse(entry, registered.is_some(), report(Some(failure.clone())), failure)
@@ -412,7 +413,7 @@ impl Draft<'_> {
     ) -> Outcome {
         if !registers {
             let entry = entry.loaded(report).with_code();
-            self.entries.insert(entry.id.clone(), entry);
+            self.entries.insert(entry.key.clone(), entry);
         }
         Outcome::Failed(failure)
     }

@@ -357,7 +357,8 @@ impl Loader {
         let described = self.describe(config, prepared).await?;
         let component = prepared.component.clone();
         let examples = &described.said.examples;
-        let tested = self.engine.self_test(component, &config.id, &config.limits, &config.config, examples);
+        let tested =
+            self.engine.self_test(component, &config.key.id, &config.limits, &config.config, examples);
         let tested = tested.await.ok_or(LoadFailure::Interrupted)?;
         prepared.tested.lock().insert(under, tested.clone());
         tested.map_err(failed)
@@ -382,9 +383,9 @@ impl Loader {
         let capabilities =
             component.capabilities().iter().map(|name| (*name, grants.0.get(*name) == Some(&true))).collect();
         let settings = config.fingerprint(&grants);
-        let rights = AgentRights { id: config.id.clone(), grants, config: config.config.clone() };
+        let rights = AgentRights { id: config.key.id.clone(), grants, config: config.config.clone() };
         Ok(AgentVersion {
-            id: config.id.clone(),
+            key: config.key.clone(),
             generation: 0,
             digest: component.digest(),
             card,
@@ -414,7 +415,7 @@ impl Loader {
         }
         let component = prepared.component.clone();
         let path = || config.component.display().to_string();
-        let said = match self.engine.describe(component, &config.id, &config.limits).await {
+        let said = match self.engine.describe(component, &config.key.id, &config.limits).await {
             Some(Ok(said)) => Arc::new(Described::new(said)),
             Some(Err(reason)) => return Err(LoadFailure::Undescribed { path: path(), reason }),
             None => return Err(LoadFailure::Interrupted),

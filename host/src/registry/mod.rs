@@ -51,7 +51,7 @@ pub use versions::ChangeError;
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
 use crate::config::{AgentConfig, ReloadConfig};
-use crate::domain::{AgentId, AgentScope, Clock, Digest};
+use crate::domain::{AgentKey, AgentScope, Clock, Digest, TenantId};
 use crate::engine::Engine;
 use counts::Counts;
 use load::Loader;
@@ -76,7 +76,7 @@ struct Inner {
     loader: Loader,
     store: Option<Arc<Store>>,
     clock: Arc<dyn Clock>,
-    scopes: ArcSwap<Vec<AgentScope>>,
+    scopes: ArcSwap<Vec<(TenantId, AgentScope)>>,
     reload: ArcSwap<ReloadConfig>,
     counts: Counts,
     /// Held by whoever builds the next snapshot, so that none is lost. In it: what is remembered of
@@ -90,7 +90,7 @@ struct Inner {
     reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
     failing: mpsc::Sender<versions::FailedTrial>,
     /// Agents whose trials have news that is to be written down.
-    marked: mpsc::Sender<AgentId>,
+    marked: mpsc::Sender<AgentKey>,
     /// Components of agents whose records are kept for a host that can read them.
     unread: HashSet<Digest>,
 }
@@ -101,8 +101,8 @@ pub struct Settings {
     pub router: stockade_router::Settings,
     /// `[reload]`.
     pub reload: ReloadConfig,
-    /// Routing for each of these is prepared before a snapshot is published.
-    pub scopes: Vec<AgentScope>,
+    /// Routing for each of these, of that tenant's agents, is prepared before a snapshot is published.
+    pub scopes: Vec<(TenantId, AgentScope)>,
 }
 
 /// The agent that `config` describes as it goes on at a start: under the settings that it served under,
@@ -112,11 +112,11 @@ fn resumed(
     record: Record,
     now: SystemTime,
     store: Option<&Store>,
-    read: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
+    read: impl Fn(&AgentKey, &str) -> Result<AgentConfig, String>,
 ) -> AgentEntry {
     let kept = |config: &AgentConfig| store.and_then(|store| store.digest_at(&config.component));
     let text = record.under.clone().filter(|text| *text != settings_text(&config, kept(&config)));
-    let held = text.map(|text| read(&config.id, &text));
+    let held = text.map(|text| read(&config.key, &text));
     match held {
         // The same, though its file lies elsewhere by now.
         Some(Ok(held)) if AgentConfig { component: config.component.clone(), ..held.clone() } == *config => {
@@ -127,7 +127,7 @@ fn resumed(
             AgentEntry::loading(Arc::new(held), Arc::new(record)).proposing(&config, kept, now)
         }
         Some(Err(reason)) => {
-            tracing::warn!(agent = %config.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
+            tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
             AgentEntry::loading(config, Arc::new(record))
         }
         None => AgentEntry::loading(config, Arc::new(record)),
@@ -147,7 +147,7 @@ impl Registry {
         clock: Arc<dyn Clock>,
         store: Option<Store>,
         agents: impl IntoIterator<Item = Arc<AgentConfig>>,
-        register: impl Fn(&AgentId, &str) -> Result<AgentConfig, String>,
+        register: impl Fn(&AgentKey, &str) -> Result<AgentConfig, String>,
     ) -> Result<Self, StoreError> {
         let (mut records, floor) = match &store {
             Some(store) => {
@@ -161,16 +161,16 @@ impl Registry {
         // What is other from now on than it was written down.
         let mut dated = BTreeMap::new();
         for config in agents {
-            let known = records.remove(config.id.as_str());
+            let known = records.remove(&config.key);
             let mut record = known.as_ref().map_or_else(new, Record::returned);
             if known.is_some_and(|known| known.removed.is_some()) {
-                dated.insert(config.id.clone(), record.clone());
+                dated.insert(config.key.clone(), record.clone());
             }
             if let Some(text) = record.registered.take() {
                 record.under = Some(text);
-                tracing::warn!(agent = %config.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
+                tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
                 if let Some(store) = &store {
-                    store.write([(&config.id, &record)])?;
+                    store.write([(&config.key, &record)])?;
                 }
             }
             entries.push(resumed(config, record, clock.now(), store.as_ref(), &register));
@@ -180,28 +180,28 @@ impl Registry {
         let mut retired = Retired::new(floor);
         // What agents.toml lost while no host ran is gone since now.
         let now = clock.now();
-        for (id, record) in gone {
+        for (key, record) in gone {
             let removed = if record.removed.is_some() {
                 record
             } else {
                 let removed = record.removed(now);
-                dated.insert(id.clone(), removed.clone());
+                dated.insert(key.clone(), removed.clone());
                 removed
             };
-            retired.insert(id, removed);
+            retired.insert(key, removed);
         }
         if let Some(store) = &store {
             store.write(&dated)?;
         }
         let mut unread = HashSet::new();
-        for (id, record) in registered {
-            match register(&id, record.registered.as_deref().unwrap_or_default()) {
+        for (key, record) in registered {
+            match register(&key, record.registered.as_deref().unwrap_or_default()) {
                 Ok(config) => entries.push(AgentEntry::loading(Arc::new(config), Arc::new(record))),
                 // It stays on disk as it is, for a host that can read it.
                 Err(reason) => {
-                    tracing::error!(agent = %id, reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
+                    tracing::error!(tenant = %key.tenant, agent = %key.id, reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
                     unread.extend(record.digests());
-                    retired.insert(id, record.bare());
+                    retired.insert(key, record.bare());
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::commit::Attempt;
 use super::load::LoadFailure;
 use super::record::Cause;
 use super::snapshot::Snapshot;
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentKey, Digest};
 
 /// How an attempt ended.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub enum Outcome {
 
 /// What the log says of an attempt.
 pub(super) struct Shown {
-    pub(super) id: AgentId,
+    pub(super) key: AgentKey,
     pub(super) component: String,
     digest: Option<Digest>,
     cause: Cause,
@@ -35,7 +35,7 @@ pub(super) struct Shown {
 impl Shown {
     pub(super) fn of(attempt: &Attempt) -> Self {
         Self {
-            id: attempt.config.id.clone(),
+            key: attempt.config.key.clone(),
             component: attempt.config.component.display().to_string(),
             digest: attempt.digest,
             cause: attempt.cause.clone(),
@@ -44,30 +44,30 @@ impl Shown {
     }
 
     pub(super) fn tell(&self, outcome: &Outcome, next: &Snapshot) {
-        let agent = &self.id;
+        let AgentKey { tenant, id: agent } = &self.key;
         let ms = self.began.elapsed().as_millis() as u64;
-        let version = next.agent(agent.as_str()).and_then(|entry| entry.version.as_ref());
+        let version = next.agent(&self.key).and_then(|entry| entry.version.as_ref());
         match (outcome, version) {
             (Outcome::Live(generation), Some(version)) => {
                 if let Cause::RolledBack { from, reason } = &self.cause {
-                    tracing::warn!(%agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
+                    tracing::warn!(%tenant, %agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
                 }
-                tracing::info!(%agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
+                tracing::info!(%tenant, %agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
                 for (capability, _) in version.capabilities.iter().filter(|(_, granted)| !**granted) {
-                    tracing::warn!(%agent, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
+                    tracing::warn!(%tenant, %agent, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
                 }
             }
             (Outcome::Same, Some(version)) => {
-                tracing::debug!(%agent, version = %version.card.version, generation = version.generation, digest = %version.digest, ms, "agent serves as before");
+                tracing::debug!(%tenant, %agent, version = %version.card.version, generation = version.generation, digest = %version.digest, ms, "agent serves as before");
             }
             (Outcome::Waits(wants), _) => {
                 let digest = self.digest.map(|digest| digest.to_string());
-                tracing::warn!(%agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
+                tracing::warn!(%tenant, %agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
             }
             (Outcome::Failed(failure), _) => {
-                tracing::error!(%agent, component = self.component, reason = %failure, "agent was not loaded");
+                tracing::error!(%tenant, %agent, component = self.component, reason = %failure, "agent was not loaded");
             }
-            (Outcome::Stale, _) => tracing::debug!(%agent, "a load was overtaken"),
+            (Outcome::Stale, _) => tracing::debug!(%tenant, %agent, "a load was overtaken"),
             (Outcome::Live(_) | Outcome::Same, None) => {}
         }
     }

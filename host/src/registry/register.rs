@@ -21,7 +21,7 @@ use super::store::component_in;
 use super::versions::ChangeError;
 use crate::config::{AgentConfig, Config, Problems, agent_from_json, agent_to_json};
 use crate::domain::rights::Decision;
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentId, AgentKey, Digest};
 
 /// The most agents that one request makes of a template.
 pub const MAX_GENERATED: usize = 10_000;
@@ -56,8 +56,8 @@ pub enum RegisterError {
 
 /// What somebody's word would make of an agent.
 pub struct Placing<'a> {
-    /// Its id.
-    pub id: &'a AgentId,
+    /// Whose it is, and its id.
+    pub key: &'a AgentKey,
     /// The category of the one that is there, if there is one.
     pub over: Option<&'a str>,
     /// The category that it would be in.
@@ -77,7 +77,7 @@ pub(super) fn allowed(
 ) -> Result<(), ChangeError> {
     match may_place(placing) {
         Decision::Allowed => Ok(()),
-        decision => Err(ChangeError::NotAllowed(placing.id.clone(), decision)),
+        decision => Err(ChangeError::NotAllowed(placing.key.id.clone(), decision)),
     }
 }
 
@@ -103,7 +103,7 @@ fn granted_to<'a>(
 /// Everything that is wrong with them.
 pub fn registered_from_json(
     config: &Config,
-    id: &AgentId,
+    key: &AgentKey,
     settings: &Map<String, Value>,
 ) -> Result<AgentConfig, Problems> {
     let mut settings = settings.clone();
@@ -112,13 +112,13 @@ pub fn registered_from_json(
     {
         *component = component_in(&config.server.data_dir, &digest).display().to_string();
     }
-    agent_from_json(config, id, &settings)
+    agent_from_json(config, key, &settings)
 }
 
 /// An agent to be registered.
 pub struct Registration {
-    /// Its id.
-    pub id: AgentId,
+    /// Whose it is, and its id.
+    pub key: AgentKey,
     /// Its code.
     pub component: Component,
     /// Whether one of this id may be there.
@@ -134,7 +134,7 @@ pub enum Component {
     /// The one of this digest that is here.
     Digest(Digest),
     /// The one that serves this agent now.
-    Of(AgentId),
+    Of(AgentKey),
 }
 
 /// Where a registered agent goes.
@@ -149,8 +149,8 @@ pub enum Place {
 /// Agents to be made of a template.
 pub struct Generate {
     /// Whose component and settings they have.
-    pub template: AgentId,
-    /// Their ids: the prefix, and a number of at least three digits.
+    pub template: AgentKey,
+    /// Their ids: the prefix, and a number of at least three digits. They are the template's tenant's.
     pub ids: Vec<AgentId>,
     /// Words for people and tools, beside the template's own.
     pub tags: Vec<String>,
@@ -171,11 +171,11 @@ impl Registry {
     ) -> Result<Arc<AgentEntry>, RegisterError> {
         let began = Instant::now();
         let _place = self.inner.registering.try_acquire().map_err(|_| RegisterError::Busy)?;
-        let Registration { id, component, place, may_place } = registration;
-        let over = match self.entry(&id) {
+        let Registration { key, component, place, may_place } = registration;
+        let over = match self.entry(&key) {
             Err(_) => None,
-            Ok(entry) if !entry.is_registered() => return Err(ChangeError::OfTheFile(id).into()),
-            Ok(_) if place == Place::New => return Err(RegisterError::Exists(id)),
+            Ok(entry) if !entry.is_registered() => return Err(ChangeError::OfTheFile(key.id).into()),
+            Ok(_) if place == Place::New => return Err(RegisterError::Exists(key.id)),
             Ok(entry) => Some(entry),
         };
         let prepared = self.component(component).await?;
@@ -190,12 +190,12 @@ impl Registry {
             let granted = granted_to(&config, version, over.as_deref());
             let standing = over.as_ref().map(|entry| entry.card.category.as_str());
             let category = &version.card.category;
-            allowed(&may_place, &Placing { id: &id, over: standing, category, granted })?;
+            allowed(&may_place, &Placing { key: &key, over: standing, category, granted })?;
         }
         let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.told().clone()) };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Registered, basis, began, digest, result };
-        self.registered(&id, self.commit(vec![attempt], Unity::Each).await.pop())
+        self.registered(&key, self.commit(vec![attempt], Unity::Each).await.pop())
     }
 
     /// Makes agents of a template, all or none; `read` makes an agent's settings of the text under
@@ -206,21 +206,23 @@ impl Registry {
     pub async fn generate(
         &self,
         generate: Generate,
-        read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, RegisterError>,
+        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, RegisterError>,
         may_place: MayPlace,
     ) -> Result<(), RegisterError> {
         let began = Instant::now();
         let Generate { template, ids, tags, max_concurrent } = generate;
         let template = self.entry(&template)?;
         let version = template.version.clone().ok_or_else(|| {
-            RegisterError::Invalid(format!("no version of the template `{}` serves", template.id))
+            RegisterError::Invalid(format!("no version of the template `{}` serves", template.key.id))
         })?;
         let snapshot = self.snapshot();
-        if let Some(taken) = ids.iter().find(|id| snapshot.agent(id.as_str()).is_some()) {
+        let tenant = &template.key.tenant;
+        if let Some(taken) = ids.iter().find(|id| snapshot.find(tenant, id.as_str()).is_some()) {
             return Err(RegisterError::Exists(taken.clone()));
         }
         drop(snapshot);
-        let Some(first) = ids.first() else { return Ok(()) };
+        let keys: Vec<_> = ids.iter().map(|id| AgentKey::new(tenant, id)).collect();
+        let Some(first) = keys.first() else { return Ok(()) };
         let mut like = (*template.config).clone();
         for capability in &template.record.approved {
             // What was approved of the template is granted to what is made of it.
@@ -233,33 +235,33 @@ impl Registry {
         let settings: Arc<str> = Value::Object(settings).to_string().into();
         // What cannot be read would be gone after a restart.
         let like = read(first, &settings)?;
-        let mut attempts = Vec::with_capacity(ids.len());
-        for id in ids {
-            let config = Arc::new(AgentConfig { id, ..like.clone() });
+        let mut attempts = Vec::with_capacity(keys.len());
+        for key in keys {
+            let config = Arc::new(AgentConfig { key, ..like.clone() });
             let result = self.inner.loader.agent(&config, &BTreeSet::new(), &version.prepared).await;
             if let Ok(made) = &result {
                 let granted = granted_to(&config, made, None);
                 let category = &made.card.category;
-                allowed(&may_place, &Placing { id: &config.id, over: None, category, granted })?;
+                allowed(&may_place, &Placing { key: &config.key, over: None, category, granted })?;
             }
             let basis = Basis::Registered { settings: settings.clone(), over: None };
             let digest = Some(version.digest);
             attempts.push(Attempt { config, cause: Cause::Registered, basis, began, digest, result });
         }
-        let ids: Vec<_> = attempts.iter().map(|attempt| attempt.config.id.clone()).collect();
+        let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
         let outcomes = self.commit(attempts, Unity::AllOrNone).await;
         if outcomes.is_empty() {
             return Err(ChangeError::Failed(LoadFailure::Interrupted).into());
         }
         let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
-        match ids.into_iter().zip(outcomes).find(|(_, outcome)| !will_serve(outcome)) {
+        match keys.into_iter().zip(outcomes).find(|(_, outcome)| !will_serve(outcome)) {
             None => {
                 self.learn_ahead();
                 Ok(())
             }
             // Somebody was faster.
-            Some((id, Outcome::Stale)) => Err(RegisterError::Exists(id)),
-            Some((id, outcome)) => self.registered(&id, Some(outcome)).map(drop),
+            Some((key, Outcome::Stale)) => Err(RegisterError::Exists(key.id)),
+            Some((key, outcome)) => self.registered(&key, Some(outcome)).map(drop),
         }
     }
 
@@ -267,21 +269,21 @@ impl Registry {
     ///
     /// # Errors
     /// If there is none, or if it is of agents.toml.
-    pub async fn remove(&self, id: &AgentId) -> Result<(), ChangeError> {
-        if !self.entry(id)?.is_registered() {
-            return Err(ChangeError::OfTheFile(id.clone()));
+    pub async fn remove(&self, key: &AgentKey) -> Result<(), ChangeError> {
+        if !self.entry(key)?.is_registered() {
+            return Err(ChangeError::OfTheFile(key.id.clone()));
         }
-        let wanted = id.clone();
+        let wanted = key.clone();
         // It may be named by agents.toml by now.
         let removal = move |current: &Snapshot, _: &Retired| {
-            let registered = current.agent(wanted.as_str()).is_some_and(|entry| entry.is_registered());
+            let registered = current.agent(&wanted).is_some_and(|entry| entry.is_registered());
             Amendment { removed: registered.then_some(wanted).into_iter().collect(), ..Amendment::default() }
         };
         if self.amend(removal).await.map_err(ChangeError::Failed)?.is_empty() {
-            self.entry(id)?;
-            return Err(ChangeError::OfTheFile(id.clone()));
+            self.entry(key)?;
+            return Err(ChangeError::OfTheFile(key.id.clone()));
         }
-        tracing::info!(agent = %id, "agent removed");
+        tracing::info!(tenant = %key.tenant, agent = %key.id, "agent removed");
         Ok(())
     }
 
@@ -293,24 +295,25 @@ impl Registry {
                 Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
                 other => other.map_err(failed),
             },
-            Component::Of(id) => match self.entry(&id).map(|entry| entry.version.clone()) {
+            Component::Of(key) => match self.entry(&key).map(|entry| entry.version.clone()) {
                 Ok(Some(version)) => Ok(version.prepared.clone()),
-                Err(_) => Err(RegisterError::NoSuchAgent(id)),
+                Err(_) => Err(RegisterError::NoSuchAgent(key.id)),
                 Ok(None) => Err(RegisterError::Invalid(format!(
-                    "no version of `{id}` serves, whose component to share"
+                    "no version of `{}` serves, whose component to share",
+                    key.id
                 ))),
             },
         }
     }
 
-    fn registered(&self, id: &AgentId, outcome: Option<Outcome>) -> Result<Arc<AgentEntry>, RegisterError> {
+    fn registered(&self, key: &AgentKey, outcome: Option<Outcome>) -> Result<Arc<AgentEntry>, RegisterError> {
         Err(match outcome {
             Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
                 self.learn_ahead();
-                return Ok(self.entry(id)?);
+                return Ok(self.entry(key)?);
             }
             Some(Outcome::Failed(failure)) => ChangeError::Failed(failure).into(),
-            Some(Outcome::Stale) => ChangeError::Overtaken(id.clone()).into(),
+            Some(Outcome::Stale) => ChangeError::Overtaken(key.id.clone()).into(),
             None => ChangeError::Failed(LoadFailure::Interrupted).into(),
         })
     }

@@ -24,7 +24,7 @@ use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::versions::ChangeError;
 use crate::config::{AgentConfig, ReloadConfig};
-use crate::domain::{AgentId, AgentScope, Digest};
+use crate::domain::{AgentKey, AgentScope, Digest, TenantId};
 
 /// Attempts that are published together at the most: a batch costs one snapshot.
 const PUBLISH_BATCH: usize = 1024;
@@ -44,7 +44,7 @@ pub struct SettingsChange {
     /// Agents that were registered at run time, and whose settings mean something else now.
     pub registered: Vec<Arc<AgentConfig>>,
     /// Agents that are gone.
-    pub removed: Vec<AgentId>,
+    pub removed: Vec<AgentKey>,
 }
 
 impl SettingsChange {
@@ -120,9 +120,9 @@ impl Registry {
         let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
         configs.retain(|config| {
             let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.told(), config);
-            stale.next().unwrap_or_default() && self.entry(&config.id).is_ok_and(stands)
+            stale.next().unwrap_or_default() && self.entry(&config.key).is_ok_and(stands)
         });
-        configs.dedup_by(|one, other| one.id == other.id);
+        configs.dedup_by(|one, other| one.key == other.key);
         configs
     }
 
@@ -191,22 +191,26 @@ impl Registry {
         let now = self.inner.clock.now();
         let SettingsChange { put, registered, removed } = change;
         // One that the file names from now on is the file's.
-        let registered: Vec<_> =
-            registered.into_iter().filter(|config| !put.iter().any(|named| named.id == config.id)).collect();
-        let named: BTreeSet<AgentId> = put.iter().map(|config| config.id.clone()).collect();
+        let registered: Vec<_> = registered
+            .into_iter()
+            .filter(|config| !put.iter().any(|named| named.key == config.key))
+            .collect();
+        let named: BTreeSet<AgentKey> = put.iter().map(|config| config.key.clone()).collect();
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
         let withdrawn = (put.clone(), removed.clone());
         let store = self.inner.store.clone();
         let amendment = move |current: &Snapshot, retired: &Retired| {
-            let place = |config: &Arc<AgentConfig>| match current.agent(config.id.as_str()) {
+            let place = |config: &Arc<AgentConfig>| match current.agent(&config.key) {
                 // It was removed or named meanwhile: these settings are not its own any more.
-                entry if !named.contains(&config.id) && !entry.is_some_and(|entry| entry.is_registered()) => {
+                entry
+                    if !named.contains(&config.key) && !entry.is_some_and(|entry| entry.is_registered()) =>
+                {
                     None
                 }
                 Some(entry) => {
                     let mut entry = (**entry).clone();
-                    if entry.record.registered.is_some() && named.contains(&config.id) {
+                    if entry.record.registered.is_some() && named.contains(&config.key) {
                         // The file names it from now on.
                         let under = entry.record.registered.clone();
                         entry.record =
@@ -216,19 +220,18 @@ impl Registry {
                     Some(entry.proposing(config, kept, now))
                 }
                 None => {
-                    let record = retired.named(&config.id);
+                    let record = retired.named(&config.key);
                     Some(AgentEntry::loading(config.clone(), Arc::new(record)))
                 }
             };
-            let of_the_file =
-                |id: &AgentId| current.agent(id.as_str()).is_some_and(|entry| !entry.is_registered());
+            let of_the_file = |key: &AgentKey| current.agent(key).is_some_and(|entry| !entry.is_registered());
             let removed = removed.into_iter().filter(of_the_file).collect();
             Amendment { put: entries.iter().filter_map(place).collect(), removed }
         };
         match self.amend(amendment).await {
             Ok(removed) => {
-                for id in removed {
-                    tracing::info!(agent = %id, "agent removed");
+                for AgentKey { tenant, id: agent } in removed {
+                    tracing::info!(%tenant, %agent, "agent removed");
                 }
                 Ok(put)
             }
@@ -242,23 +245,22 @@ impl Registry {
 
     /// Takes away what these settings withdraw, without writing anything down: a right that ends waits for no
     /// disk.
-    async fn withdraw(&self, put: Vec<Arc<AgentConfig>>, removed: Vec<AgentId>) {
+    async fn withdraw(&self, put: Vec<Arc<AgentConfig>>, removed: Vec<AgentKey>) {
         let mut turn = self.inner.changing.clone().lock_owned().await;
         let inner = self.inner.clone();
         let withdraw = move || {
             let current = inner.current.load_full();
-            let of_the_file =
-                |id: &AgentId| current.agent(id.as_str()).filter(|entry| !entry.is_registered());
+            let of_the_file = |key: &AgentKey| current.agent(key).filter(|entry| !entry.is_registered());
             let gone: Vec<_> = removed.iter().filter_map(of_the_file).collect();
             let fewer = put.iter().filter_map(|config| {
-                let entry = current.agent(config.id.as_str())?;
+                let entry = current.agent(&config.key)?;
                 (**entry).clone().withdrawn(config)
             });
-            let ids = gone.iter().map(|entry| entry.id.clone());
-            let next = current.with(fewer.collect::<Vec<_>>(), ids);
+            let keys = gone.iter().map(|entry| entry.key.clone());
+            let next = current.with(fewer.collect::<Vec<_>>(), keys);
             let now = inner.clock.now();
             for entry in &gone {
-                turn.insert(entry.id.clone(), entry.record.removed(now));
+                turn.insert(entry.key.clone(), entry.record.removed(now));
             }
             inner.publish(inner.ready(next));
         };
@@ -272,8 +274,8 @@ impl Registry {
         self.inner.reload.store(Arc::new(config));
     }
 
-    /// Other scopes that keys have.
-    pub fn set_scopes(&self, scopes: Vec<AgentScope>) {
+    /// Other scopes that keys have, each with its tenant.
+    pub fn set_scopes(&self, scopes: Vec<(TenantId, AgentScope)>) {
         self.inner.scopes.store(Arc::new(scopes));
         self.learn_ahead();
     }
@@ -289,8 +291,8 @@ impl Registry {
         self.learn_ahead();
     }
 
-    pub(super) fn entry(&self, id: &AgentId) -> Result<Arc<AgentEntry>, ChangeError> {
-        self.snapshot().agent(id.as_str()).cloned().ok_or_else(|| ChangeError::Unknown(id.clone()))
+    pub(super) fn entry(&self, key: &AgentKey) -> Result<Arc<AgentEntry>, ChangeError> {
+        self.snapshot().agent(key).cloned().ok_or_else(|| ChangeError::Unknown(key.id.clone()))
     }
 
     fn turn(&self, path: &Path) -> Arc<Turn> {
@@ -306,7 +308,7 @@ impl Registry {
         component: &Result<Arc<Prepared>, LoadFailure>,
         began: Instant,
     ) -> Vec<Attempt> {
-        let Ok(entry) = self.entry(&config.id) else { return Vec::new() };
+        let Ok(entry) = self.entry(&config.key) else { return Vec::new() };
         let record = &entry.record;
         let loader = &self.inner.loader;
         let last = record.serving.as_ref().filter(|_| self.inner.store.is_some());
@@ -351,7 +353,7 @@ impl Registry {
         match &resumed.result {
             Ok(_) => attempts.push(resumed),
             Err(failure) => {
-                tracing::error!(agent = %config.id, digest = %last.digest, reason = %failure, "what served last cannot serve under these settings");
+                tracing::error!(tenant = %config.key.tenant, agent = %config.key.id, digest = %last.digest, reason = %failure, "what served last cannot serve under these settings");
             }
         }
         attempts
@@ -393,9 +395,11 @@ impl Registry {
     /// that is done is learned as it comes.
     pub(super) fn learn_ahead(&self) {
         let (snapshot, scopes) = (self.snapshot(), self.inner.scopes.load_full());
-        if snapshot.agents().len() <= LEARN_AHEAD {
+        if snapshot.agents().count() <= LEARN_AHEAD {
             tokio::task::spawn_blocking(move || {
-                scopes.iter().for_each(|scope| snapshot.candidates(scope).warm());
+                for (tenant, scope) in scopes.iter() {
+                    snapshot.candidates(tenant, scope).warm();
+                }
             });
         }
     }

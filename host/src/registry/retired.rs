@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::record::Record;
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentKey, Digest};
 
 /// How long an agent of agents.toml that is gone is kept whole.
 const KEPT_WHOLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -20,7 +20,7 @@ const MOST: usize = 20_000;
 /// Records of agents that are not there.
 #[derive(Debug, Default)]
 pub(super) struct Retired {
-    records: BTreeMap<AgentId, Record>,
+    records: BTreeMap<AgentKey, Record>,
     /// The highest generation that was forgotten: who comes back after that counts from here.
     floor: u64,
 }
@@ -29,9 +29,9 @@ pub(super) struct Retired {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sweep {
     /// Of these only the generation stays.
-    pub(super) bared: BTreeMap<AgentId, Record>,
+    pub(super) bared: BTreeMap<AgentKey, Record>,
     /// Of these nothing.
-    pub(super) forgotten: Vec<AgentId>,
+    pub(super) forgotten: Vec<AgentKey>,
     /// What the floor is then.
     pub(super) floor: u64,
 }
@@ -47,18 +47,18 @@ impl Retired {
         Self { records: BTreeMap::new(), floor }
     }
 
-    pub(super) fn insert(&mut self, id: AgentId, record: Record) {
-        self.records.insert(id, record);
+    pub(super) fn insert(&mut self, key: AgentKey, record: Record) {
+        self.records.insert(key, record);
     }
 
     /// What an agent of agents.toml finds.
-    pub(super) fn named(&self, id: &AgentId) -> Record {
-        self.records.get(id).map_or_else(|| self.unknown(), Record::returned)
+    pub(super) fn named(&self, key: &AgentKey) -> Record {
+        self.records.get(key).map_or_else(|| self.unknown(), Record::returned)
     }
 
     /// What an agent finds that is registered: nothing was approved for it.
-    pub(super) fn registered(&self, id: &AgentId) -> Record {
-        self.records.get(id).map_or_else(|| self.unknown(), Record::bare)
+    pub(super) fn registered(&self, key: &AgentKey) -> Record {
+        self.records.get(key).map_or_else(|| self.unknown(), Record::bare)
     }
 
     fn unknown(&self) -> Record {
@@ -66,8 +66,8 @@ impl Retired {
     }
 
     /// Only those stay that `gone` says are not there.
-    pub(super) fn retain(&mut self, gone: impl Fn(&AgentId) -> bool) {
-        self.records.retain(|id, _| gone(id));
+    pub(super) fn retain(&mut self, gone: impl Fn(&AgentKey) -> bool) {
+        self.records.retain(|key, _| gone(key));
     }
 
     /// The components that they may need if they come back.
@@ -77,15 +77,15 @@ impl Retired {
 
     /// What is to go at `now`. A record without a time of removal is not this room's to sweep.
     pub(super) fn due(&self, now: SystemTime) -> Sweep {
-        let dated = self.records.iter().filter_map(|(id, record)| Some((record.removed?, id, record)));
+        let dated = self.records.iter().filter_map(|(key, record)| Some((record.removed?, key, record)));
         let mut dated: Vec<_> = dated.collect();
         dated.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         let mut sweep = Sweep { floor: self.floor, ..Sweep::default() };
         let mut whole = 0;
-        for (place, (removed, id, record)) in dated.into_iter().enumerate() {
+        for (place, (removed, key, record)) in dated.into_iter().enumerate() {
             if place >= MOST {
                 sweep.floor = sweep.floor.max(record.generation);
-                sweep.forgotten.push(id.clone());
+                sweep.forgotten.push(key.clone());
                 continue;
             }
             let bare = Record { removed: Some(removed), ..record.bare() };
@@ -95,7 +95,7 @@ impl Retired {
             whole += 1;
             let old = now.duration_since(removed).is_ok_and(|age| age >= KEPT_WHOLE);
             if old || whole > MOST_WHOLE {
-                sweep.bared.insert(id.clone(), bare);
+                sweep.bared.insert(key.clone(), bare);
             }
         }
         sweep
@@ -104,8 +104,8 @@ impl Retired {
     /// Makes what was written down so.
     pub(super) fn apply(&mut self, sweep: Sweep) {
         self.records.extend(sweep.bared);
-        for id in &sweep.forgotten {
-            self.records.remove(id);
+        for key in &sweep.forgotten {
+            self.records.remove(key);
         }
         self.floor = sweep.floor;
     }
@@ -114,11 +114,17 @@ impl Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AgentId, TenantId};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    fn id(number: usize) -> AgentId {
-        AgentId::parse(&format!("a{number}")).expect("an id")
+    fn id(number: usize) -> AgentKey {
+        of("default", number)
+    }
+
+    fn of(tenant: &str, number: usize) -> AgentKey {
+        let tenant = TenantId::parse(tenant).expect("a tenant");
+        AgentKey { tenant, id: AgentId::parse(&format!("a{number}")).expect("an id") }
     }
 
     fn at(days: u32) -> SystemTime {
@@ -146,6 +152,19 @@ mod tests {
         assert_eq!(swept(&mut retired, at(30)).bared.len(), 1);
         assert_eq!(retired.named(&id(1)), Record { generation: 7, ..Record::default() });
         assert!(swept(&mut retired, at(31)).is_empty(), "once is enough");
+    }
+
+    #[test]
+    fn two_tenants_agents_of_one_id_find_each_their_own() {
+        let mut retired = Retired::new(0);
+        retired.insert(id(1), approved(7).removed(at(0)));
+        retired.insert(of("acme", 1), Record { generation: 2, ..Record::default() }.removed(at(20)));
+        assert_eq!(retired.named(&of("acme", 1)).generation, 2);
+        assert_eq!(retired.named(&of("other", 1)), Record::default());
+        assert_eq!(swept(&mut retired, at(30)).bared.into_keys().collect::<Vec<_>>(), [id(1)]);
+        retired.retain(|key| *key != of("acme", 1));
+        assert_eq!(retired.named(&of("acme", 1)), Record::default());
+        assert_eq!(retired.named(&id(1)).generation, 7);
     }
 
     #[test]

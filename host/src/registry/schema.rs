@@ -20,7 +20,7 @@ type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// The step in each place leads from the form of that number to the next. A file without a form, a
 /// new one too, has the form 0.
-const STEPS: &[Step] = &[records, components_by_digest];
+const STEPS: &[Step] = &[records, components_by_digest, records_by_tenant];
 
 /// The form that this program reads and writes.
 pub(super) const FORM: i64 = STEPS.len() as i64;
@@ -102,6 +102,18 @@ fn components_by_digest(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Form 3: a record is by tenant and id. What was there is the tenant's `default`.
+fn records_by_tenant(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "ALTER TABLE agents RENAME TO agents_by_id;
+         CREATE TABLE agents (
+             tenant TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (tenant, id)
+         ) WITHOUT ROWID;
+         INSERT INTO agents (tenant, id, record) SELECT 'default', id, record FROM agents_by_id;
+         DROP TABLE agents_by_id",
+    )
+}
+
 /// Where a record has settings as JSON text: those of a registered agent, those that an agent of
 /// agents.toml serves under, and those that wait.
 const SETTINGS: [&str; 3] = ["/registered", "/under", "/pending/settings"];
@@ -178,6 +190,9 @@ mod tests {
             let query = "SELECT value FROM about WHERE key = 'program'";
             let program: String = database.query_row(query, [], |row| row.get(0)).expect("who wrote it");
             assert_eq!(program, PROGRAM);
+            let query = "SELECT count(*) FROM agents WHERE tenant = 'default'";
+            let own: i64 = database.query_row(query, [], |row| row.get(0)).expect("a count");
+            assert_eq!(own, 5, "all of them are the tenant's `default`");
         }
     }
 
@@ -186,7 +201,9 @@ mod tests {
         let mut database = database("");
         migrate(&mut database).expect("it is brought to this form");
         assert_eq!(form(&database).expect("a form"), FORM);
-        database.execute_batch("INSERT INTO agents VALUES ('a', '{}')").expect("its table is there");
+        database
+            .execute_batch("INSERT INTO agents VALUES ('default', 'a', '{}'), ('acme', 'a', '{}')")
+            .expect("its table is there");
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use stockade_router::{Candidates, Change, Router};
+use stockade_router::{Agent, Candidates, Change, Choice, Router};
 
 use super::agent::{AgentVersion, Card};
 use super::load::{LoadFailure, granted};
 use super::record::Record;
 use crate::config::AgentConfig;
-use crate::domain::{AgentId, AgentScope, AgentStatus, Digest};
+use crate::domain::{AgentId, AgentKey, AgentScope, AgentStatus, Digest, TenantId};
 
 /// Scopes whose candidates are remembered; more than any deployment has keys for would be
 /// made anew, not kept.
@@ -29,19 +29,50 @@ pub struct Loading {
     pub first: Vec<String>,
 }
 
+/// The agents of one tenant.
+type Agents = BTreeMap<AgentId, Arc<AgentEntry>>;
+
 /// What serves. Never changed, only replaced.
 pub struct Snapshot {
-    agents: BTreeMap<AgentId, Arc<AgentEntry>>,
+    /// Those of each tenant that has any; shared with the next snapshot where they stay.
+    tenants: BTreeMap<TenantId, Arc<Agents>>,
+    /// Every tenant's agents that serve, each as [`routing_id`] names it.
     router: Router,
     /// The candidates of each scope that has asked, made at its first task.
-    candidates: Mutex<HashMap<Box<str>, Arc<Candidates>>>,
+    candidates: Mutex<KnownCandidates>,
+}
+
+/// The candidates of scopes, by tenant: `*` is another set of agents for each.
+#[derive(Clone, Default)]
+struct KnownCandidates {
+    of: HashMap<TenantId, HashMap<Box<str>, Arc<Candidates>>>,
+    count: usize,
+}
+
+impl KnownCandidates {
+    fn get(&self, tenant: &TenantId, scope: &AgentScope) -> Option<Arc<Candidates>> {
+        self.of.get(tenant)?.get(scope.as_str()).cloned()
+    }
+
+    fn insert(&mut self, tenant: &TenantId, scope: &AgentScope, candidates: Arc<Candidates>) {
+        if self.count < MAX_SCOPES {
+            let of_tenant = self.of.entry(tenant.clone()).or_default();
+            self.count += usize::from(of_tenant.insert(scope.as_str().into(), candidates).is_none());
+        }
+    }
+}
+
+/// What the router knows an agent by: its key as one text. The part before `/`, which no id has, tells
+/// tenants apart and is shown to nobody.
+fn routing_id(key: &AgentKey) -> String {
+    format!("{}/{}", key.tenant, key.id)
 }
 
 /// An agent's place: what serves for it, if anything does, and how its last load went.
 #[derive(Clone)]
 pub struct AgentEntry {
-    /// Its id.
-    pub id: AgentId,
+    /// Whose it is, and its id.
+    pub key: AgentKey,
     /// The settings that it serves under.
     pub config: Arc<AgentConfig>,
     /// Other settings that it was told since, and that its code has not gone live with.
@@ -88,10 +119,10 @@ pub struct LoadReport {
 
 impl AgentEntry {
     /// An agent that nothing is known of but its settings and what is remembered of it.
-    pub(super) fn loading(config: Arc<AgentConfig>, record: Arc<Record>) -> Self {
+    pub(crate) fn loading(config: Arc<AgentConfig>, record: Arc<Record>) -> Self {
         Self {
-            id: config.id.clone(),
-            card: Arc::new(Card::from_overlay(&config.id, &config.overlay)),
+            key: config.key.clone(),
+            card: Arc::new(Card::from_overlay(&config.key.id, &config.overlay)),
             config,
             proposed: None,
             version: None,
@@ -175,9 +206,9 @@ impl AgentEntry {
         self.record.registered.is_some()
     }
 
-    /// The router's view of it.
-    pub fn routed(&self) -> stockade_router::Agent {
-        self.card.routed(&self.id)
+    /// The router's view of it, for whoever has one tenant's agents alone.
+    pub fn routed(&self) -> Agent {
+        self.card.routed(self.key.id.to_string())
     }
 
     /// The same agent after what its file holds did not go live: settings that came with it wait with it.
@@ -230,70 +261,91 @@ fn with_fewer_rights(
 
 impl Snapshot {
     pub(super) fn empty(settings: stockade_router::Settings) -> Self {
-        Self { agents: BTreeMap::new(), router: Router::build(settings, []), candidates: Mutex::default() }
+        Self { tenants: BTreeMap::new(), router: Router::build(settings, []), candidates: Mutex::default() }
     }
 
     /// The next snapshot: this one with `entries` put in their places, and without `removed`.
     pub(super) fn with(
         &self,
         entries: impl IntoIterator<Item = AgentEntry>,
-        removed: impl IntoIterator<Item = AgentId>,
+        removed: impl IntoIterator<Item = AgentKey>,
     ) -> Self {
-        let mut agents = self.agents.clone();
+        let mut tenants = self.tenants.clone();
         let mut changes = Vec::new();
         for entry in entries {
-            let routed = agents.get(&entry.id).filter(|old| old.version.is_some()).map(|old| &old.card);
+            let agents = Arc::make_mut(tenants.entry(entry.key.tenant.clone()).or_default());
+            let routed = agents.get(&entry.key.id).filter(|old| old.version.is_some()).map(|old| &old.card);
             match (&entry.version, routed) {
                 // The router need not learn again what it knows.
                 (Some(_), Some(known)) if *known == entry.card => {}
-                (Some(_), _) => changes.push(Change::Put(entry.routed())),
-                (None, Some(_)) => changes.push(Change::Remove(entry.id.to_string())),
+                (Some(_), _) => changes.push(Change::Put(entry.card.routed(routing_id(&entry.key)))),
+                (None, Some(_)) => changes.push(Change::Remove(routing_id(&entry.key))),
                 (None, None) => {}
             }
-            agents.insert(entry.id.clone(), Arc::new(entry));
+            agents.insert(entry.key.id.clone(), Arc::new(entry));
         }
-        for id in removed {
-            if agents.remove(&id).is_some_and(|old| old.version.is_some()) {
-                changes.push(Change::Remove(id.to_string()));
+        for key in removed {
+            let Some(agents) = tenants.get_mut(&key.tenant).map(Arc::make_mut) else { continue };
+            if agents.remove(&key.id).is_some_and(|old| old.version.is_some()) {
+                changes.push(Change::Remove(routing_id(&key)));
+            }
+            if agents.is_empty() {
+                tenants.remove(&key.tenant);
             }
         }
         if changes.is_empty() {
             // Nobody was added or removed for the router, and no card changed: nor did a category.
             let candidates = Mutex::new(self.candidates.lock().clone());
-            return Self { agents, router: self.router.clone(), candidates };
+            return Self { tenants, router: self.router.clone(), candidates };
         }
-        Self { agents, router: self.router.apply(&changes), candidates: Mutex::default() }
+        Self { tenants, router: self.router.apply(&changes), candidates: Mutex::default() }
     }
 
     /// The same agents under other settings of the router.
     pub(super) fn routed_by(&self, settings: stockade_router::Settings) -> Self {
-        let serving = self.agents.values().filter(|entry| entry.version.is_some());
-        let router = Router::build(settings, serving.map(|entry| entry.routed()));
-        Self { agents: self.agents.clone(), router, candidates: Mutex::default() }
+        let serving = self.agents().filter(|entry| entry.version.is_some());
+        let router = Router::build(settings, serving.map(|entry| entry.card.routed(routing_id(&entry.key))));
+        Self { tenants: self.tenants.clone(), router, candidates: Mutex::default() }
     }
 
-    /// All agents, sorted by id.
-    pub fn agents(&self) -> impl ExactSizeIterator<Item = &Arc<AgentEntry>> {
-        self.agents.values()
+    /// Every tenant's agents, sorted by tenant and id.
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<AgentEntry>> {
+        self.tenants.values().flat_map(|agents| agents.values())
     }
 
-    /// The agent of this id.
-    pub fn agent(&self, id: &str) -> Option<&Arc<AgentEntry>> {
-        self.agents.get(id)
+    /// The agents of one tenant, sorted by id.
+    pub fn agents_of(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<AgentEntry>> {
+        self.tenants.get(tenant).into_iter().flat_map(|agents| agents.values())
+    }
+
+    /// The agent of this key.
+    pub fn agent(&self, key: &AgentKey) -> Option<&Arc<AgentEntry>> {
+        self.find(&key.tenant, key.id.as_str())
+    }
+
+    /// What somebody of `tenant` calls `id`. A text that can be no id finds nothing.
+    pub fn find(&self, tenant: &TenantId, id: &str) -> Option<&Arc<AgentEntry>> {
+        self.tenants.get(tenant)?.get(id)
+    }
+
+    /// The agent that the router chose.
+    pub fn chosen(&self, choice: &Choice) -> Option<&Arc<AgentEntry>> {
+        let (tenant, id) = choice.agent.split_once('/')?;
+        self.tenants.get(tenant)?.get(id)
     }
 
     /// Whether every agent is loaded or has been reported as failed.
     pub fn settled(&self) -> bool {
-        self.agents.values().all(|entry| entry.status() != AgentStatus::Loading)
+        self.agents().all(|entry| entry.status() != AgentStatus::Loading)
     }
 
     /// The ids of the agents that are neither loaded nor reported as failed: the first ten.
     pub fn loading(&self) -> Loading {
         let mut loading = Loading::default();
-        for entry in self.agents.values().filter(|entry| entry.status() == AgentStatus::Loading) {
+        for entry in self.agents().filter(|entry| entry.status() == AgentStatus::Loading) {
             loading.count += 1;
             if loading.first.len() < SHOWN_LOADING {
-                loading.first.push(entry.id.to_string());
+                loading.first.push(entry.key.id.to_string());
             }
         }
         loading
@@ -304,23 +356,86 @@ impl Snapshot {
         &self.router
     }
 
-    /// The agents that serve and are in `scope`, for the router.
-    pub fn candidates(&self, scope: &AgentScope) -> Arc<Candidates> {
-        if let Some(known) = self.candidates.lock().get(scope.as_str()) {
-            return known.clone();
+    /// The tenant's agents that serve and are in `scope`, for the router.
+    pub fn candidates(&self, tenant: &TenantId, scope: &AgentScope) -> Arc<Candidates> {
+        if let Some(known) = self.candidates.lock().get(tenant, scope) {
+            return known;
         }
-        let made = Arc::new(if scope.is_all() {
+        let serving = || self.agents_of(tenant).filter(|entry| entry.version.is_some());
+        let made = Arc::new(if scope.is_all() && serving().count() == self.router.len() {
             self.router.all()
         } else {
-            let allowed = |id: &str| {
-                self.agents.get(id).is_some_and(|entry| scope.allows(&entry.id, &entry.card.category))
-            };
-            self.router.candidates(allowed)
+            let reached = serving().filter(|entry| scope.allows(&entry.key.id, &entry.card.category));
+            let ids: Vec<String> = reached.map(|entry| routing_id(&entry.key)).collect();
+            self.router.candidates_named(ids.iter().map(String::as_str))
         });
-        let mut candidates = self.candidates.lock();
-        if candidates.len() < MAX_SCOPES {
-            candidates.insert(scope.as_str().into(), made.clone());
-        }
+        self.candidates.lock().insert(tenant, scope, made.clone());
         made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{NoEnvironment, parse};
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).expect("a tenant")
+    }
+
+    /// The agent `echo` of this tenant, under this name.
+    fn echo(of: &str, name: &str) -> AgentEntry {
+        let text = format!("[agents.echo]\ncomponent = 'echo.wasm'\nname = '{name}'\n");
+        let config = parse(&text, "agents.toml", Path::new("/srv"), &NoEnvironment).expect("settings");
+        let mut config = config.agents.into_values().next().expect("an agent");
+        config.key.tenant = tenant(of);
+        AgentEntry::loading(Arc::new(config), Arc::default())
+    }
+
+    #[test]
+    fn two_tenants_agents_of_one_id_have_each_their_place() {
+        let empty = Snapshot::empty(stockade_router::Settings::default());
+        let both = empty.with([echo("acme", "Theirs"), echo("default", "Ours")], []);
+        let name = |snapshot: &Snapshot, of: &str| {
+            snapshot.find(&tenant(of), "echo").map(|entry| entry.card.name.to_string())
+        };
+        assert_eq!(name(&both, "acme").as_deref(), Some("Theirs"));
+        assert_eq!(name(&both, "default").as_deref(), Some("Ours"));
+        assert_eq!(name(&both, "nobody"), None);
+        assert_eq!((both.agents().count(), both.agents_of(&tenant("acme")).count()), (2, 1));
+        let key = AgentKey::new(&tenant("acme"), &both.agents().next().expect("an agent").key.id);
+        let renamed = both.with([echo("acme", "Other")], []);
+        assert_eq!(name(&renamed, "default").as_deref(), Some("Ours"));
+        let left = renamed.with([], [key.clone()]);
+        assert_eq!((name(&left, "acme"), name(&left, "default").as_deref()), (None, Some("Ours")));
+        assert!(left.agent(&key).is_none() && left.agents().count() == 1);
+        // Whoever holds the one before sees what was there then.
+        assert_eq!(name(&both, "acme").as_deref(), Some("Theirs"));
+    }
+
+    #[test]
+    fn what_the_router_calls_an_agent_leads_back_to_it() {
+        let empty = Snapshot::empty(stockade_router::Settings::default());
+        let both = empty.with([echo("acme", "Theirs"), echo("default", "Ours")], []);
+        for entry in both.agents() {
+            let agent = routing_id(&entry.key);
+            let choice = Choice { agent, confidence: 1.0, matched_keywords: Vec::new() };
+            assert_eq!(both.chosen(&choice).map(|found| &found.key), Some(&entry.key));
+        }
+    }
+
+    #[test]
+    fn candidates_of_one_scope_are_remembered_for_each_tenant() {
+        let snapshot = Snapshot::empty(stockade_router::Settings::default());
+        let mut known = KnownCandidates::default();
+        let (one, two) = (Arc::new(snapshot.router.all()), Arc::new(snapshot.router.all()));
+        known.insert(&tenant("acme"), &AgentScope::all(), one.clone());
+        known.insert(&tenant("default"), &AgentScope::all(), two.clone());
+        let of = |name: &str| known.get(&tenant(name), &AgentScope::all());
+        assert!(of("acme").is_some_and(|known| Arc::ptr_eq(&known, &one)));
+        assert!(of("default").is_some_and(|known| Arc::ptr_eq(&known, &two)));
+        assert!(of("nobody").is_none() && known.count == 2);
     }
 }

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::record::Record;
 use super::schema::{self, FORM, PROGRAM, SchemaError};
-use crate::domain::{AgentId, Digest};
+use crate::domain::{AgentId, AgentKey, Digest, TenantId};
 
 /// How long a host that was killed may take to let go of its folder: a compiler that it was just
 /// starting has what it had until that runs.
@@ -64,8 +64,12 @@ pub enum StoreError {
         form: i64,
     },
     /// A record that this version of the program does not understand.
-    #[error("cannot read the record of `{agent}` in {path}: {reason}; was it written by a newer version?")]
+    #[error(
+        "cannot read the record of `{agent}` (tenant `{tenant}`) in {path}: {reason}; was it written by a newer version?"
+    )]
     Record {
+        /// Whose agent it is.
+        tenant: String,
         /// The agent.
         agent: String,
         /// The file.
@@ -146,23 +150,36 @@ impl Store {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub(super) fn records(&self) -> Result<BTreeMap<AgentId, Record>, StoreError> {
+    pub(super) fn records(&self) -> Result<BTreeMap<AgentKey, Record>, StoreError> {
         let database = self.database.lock();
-        let mut statement =
-            database.prepare("SELECT id, record FROM agents").map_err(|reason| self.fault(reason))?;
+        let query = "SELECT tenant, id, record FROM agents";
+        let mut statement = database.prepare(query).map_err(|reason| self.fault(reason))?;
         let rows = statement
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .query_map([], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            })
             .map_err(|reason| self.fault(reason))?;
         let mut records = BTreeMap::new();
+        // Agents of one tenant share its name.
+        let mut tenants: BTreeMap<String, TenantId> = BTreeMap::new();
         for row in rows {
-            let (id, text) = row.map_err(|reason| self.fault(reason))?;
+            let (tenant, id, text) = row.map_err(|reason| self.fault(reason))?;
             let odd = |reason: String| StoreError::Record {
+                tenant: tenant.clone(),
                 agent: id.clone(),
                 path: self.path.display().to_string(),
                 reason,
             };
             let record = serde_json::from_str(&text).map_err(|error| odd(error.to_string()))?;
-            records.insert(AgentId::parse(&id).map_err(|error| odd(error.to_string()))?, record);
+            let id = AgentId::parse(&id).map_err(|error| odd(error.to_string()))?;
+            let known = match tenants.get(&tenant) {
+                Some(known) => known.clone(),
+                None => {
+                    let parsed = TenantId::parse(&tenant).map_err(|error| odd(error.to_string()))?;
+                    tenants.entry(tenant).or_insert(parsed).clone()
+                }
+            };
+            records.insert(AgentKey { tenant: known, id }, record);
         }
         Ok(records)
     }
@@ -173,20 +190,20 @@ impl Store {
     /// If the database cannot be written.
     pub(super) fn write<'a>(
         &self,
-        records: impl IntoIterator<Item = (&'a AgentId, &'a Record)>,
+        records: impl IntoIterator<Item = (&'a AgentKey, &'a Record)>,
     ) -> Result<(), StoreError> {
         let mut database = self.database.lock();
         let write = || -> rusqlite::Result<()> {
             let transaction = database.transaction()?;
             {
                 let mut statement = transaction.prepare(
-                    "INSERT INTO agents (id, record) VALUES (?1, ?2) \
-                     ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+                    "INSERT INTO agents (tenant, id, record) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (tenant, id) DO UPDATE SET record = excluded.record",
                 )?;
-                for (id, record) in records {
+                for (key, record) in records {
                     // A record of texts, numbers and lists always has a JSON form.
                     let text = serde_json::to_string(record).unwrap_or_default();
-                    statement.execute(params![id.as_str(), text])?;
+                    statement.execute(params![key.tenant.as_str(), key.id.as_str(), text])?;
                 }
             }
             transaction.commit()
@@ -216,7 +233,7 @@ impl Store {
     /// If the database cannot be written.
     pub(super) fn forget<'a>(
         &self,
-        ids: impl IntoIterator<Item = &'a AgentId>,
+        keys: impl IntoIterator<Item = &'a AgentKey>,
         floor: u64,
     ) -> Result<(), StoreError> {
         let mut database = self.database.lock();
@@ -227,8 +244,9 @@ impl Store {
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 [floor.to_string()],
             )?;
-            for id in ids {
-                transaction.execute("DELETE FROM agents WHERE id = ?1", [id.as_str()])?;
+            for AgentKey { tenant, id } in keys {
+                let delete = "DELETE FROM agents WHERE tenant = ?1 AND id = ?2";
+                transaction.execute(delete, [tenant.as_str(), id.as_str()])?;
             }
             transaction.commit()
         };
@@ -341,8 +359,13 @@ fn is_same(file: &mut File, bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn id(text: &str) -> AgentId {
-        AgentId::parse(text).expect("an id")
+    fn id(text: &str) -> AgentKey {
+        of("default", text)
+    }
+
+    fn of(tenant: &str, id: &str) -> AgentKey {
+        let tenant = TenantId::parse(tenant).expect("a tenant");
+        AgentKey { tenant, id: AgentId::parse(id).expect("an id") }
     }
 
     #[test]
@@ -355,10 +378,25 @@ mod tests {
         store.keep(&digest, b"code").expect("kept");
         drop(store);
         let store = Store::open(folder.path()).expect("a store");
-        assert_eq!(store.records().expect("records").get("a"), Some(&record));
+        assert_eq!(store.records().expect("records").get(&id("a")), Some(&record));
         assert_eq!(fs::read(store.component(&digest)).expect("bytes"), b"code");
         assert_eq!(store.sweep(&HashSet::new()), [digest]);
         assert!(!store.component(&digest).exists());
+    }
+
+    #[test]
+    fn two_tenants_agents_of_one_id_have_each_their_own_record() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let record = |generation| Record { generation, ..Record::default() };
+        store.write([(&id("a"), &record(1)), (&of("acme", "a"), &record(2))]).expect("written");
+        store.write([(&of("acme", "a"), &record(3))]).expect("written");
+        drop(store);
+        let store = Store::open(folder.path()).expect("a store");
+        let known = store.records().expect("records");
+        assert_eq!(known, [(id("a"), record(1)), (of("acme", "a"), record(3))].into());
+        store.forget([&id("a")], 1).expect("forgotten");
+        assert_eq!(store.records().expect("records"), [(of("acme", "a"), record(3))].into());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::trial::{Ended, Verdict};
 use super::{Inner, MARKED_TRIALS, Registry};
 use crate::config::AgentConfig;
 use crate::domain::rights::Decision;
-use crate::domain::{AgentId, Digest, Failure};
+use crate::domain::{AgentId, AgentKey, Digest, Failure};
 
 /// The category that a version will be in: its settings' word, or that of its record, or the agent's as it is.
 fn category_in<'a>(
@@ -107,7 +107,7 @@ fn serves(serving: &Option<Digest>) -> String {
 
 /// A version that failed its trial.
 pub(super) struct FailedTrial {
-    agent: AgentId,
+    agent: AgentKey,
     digest: Digest,
     reason: String,
 }
@@ -121,14 +121,14 @@ impl Registry {
     /// [`ChangeError`] says why nothing changed.
     pub async fn approve(
         &self,
-        id: &AgentId,
+        key: &AgentKey,
         digest: Digest,
         stamp: Option<Digest>,
-        read: impl FnOnce(&AgentId, &str) -> Result<AgentConfig, String>,
+        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, String>,
         may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
-        let entry = self.entry(id)?;
+        let (id, entry) = (&key.id, self.entry(key)?);
         let record = &entry.record;
         let pending = match &record.pending {
             Some(pending) if pending.digest != digest => {
@@ -155,7 +155,7 @@ impl Registry {
         let settings = pending.and_then(|pending| pending.settings.as_deref());
         let (config, basis) = match settings {
             Some(text) if entry.is_registered() => {
-                let config = read(id, text).map_err(ChangeError::Settings)?;
+                let config = read(key, text).map_err(ChangeError::Settings)?;
                 (Arc::new(config), Basis::Waiting { settings: text.into() })
             }
             Some(_) => (entry.told().clone(), Basis::Standing),
@@ -179,11 +179,11 @@ impl Registry {
             let category = category_in(&config, version, moves, &entry);
             let granted = wants.iter().map(String::as_str).collect();
             let over = Some(entry.card.category.as_str());
-            allowed(&may_place, &Placing { id, over, category, granted })?;
+            allowed(&may_place, &Placing { key, over, category, granted })?;
         }
         let cause = Cause::Approved { capabilities: wants, seen };
         let attempt = self.attempt(&config, cause, Some(digest), result, began);
-        self.settle(id, Attempt { basis, ..attempt }).await
+        self.settle(key, Attempt { basis, ..attempt }).await
     }
 
     /// Brings the earlier version of this digest back, or without one the version that served before
@@ -193,12 +193,12 @@ impl Registry {
     /// [`ChangeError`] says why nothing changed.
     pub async fn rollback(
         &self,
-        id: &AgentId,
+        key: &AgentKey,
         to: Option<Digest>,
         reason: &str,
         may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
-        let entry = self.entry(id)?;
+        let (id, entry) = (&key.id, self.entry(key)?);
         let serving = entry.record.serving_digest();
         if let Some(to) = to
             && !entry.record.previous.iter().any(|release| release.digest == to)
@@ -218,7 +218,7 @@ impl Registry {
         may_place: &(dyn Fn(&Placing<'_>) -> Decision + Send + Sync),
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
-        let mut last = ChangeError::NoEarlierVersion(entry.id.clone());
+        let mut last = ChangeError::NoEarlierVersion(entry.key.id.clone());
         let wanted = |release: &&Release| to.is_none_or(|to| to == release.digest);
         for release in entry.record.previous.iter().filter(wanted) {
             let loader = &self.inner.loader;
@@ -232,11 +232,11 @@ impl Registry {
                     let over = Some(entry.card.category.as_str());
                     // It was let in before, with what it was granted then.
                     let granted = Vec::new();
-                    allowed(may_place, &Placing { id: &entry.id, over, category, granted })?;
+                    allowed(may_place, &Placing { key: &entry.key, over, category, granted })?;
                     let cause = Cause::RolledBack { from, reason: reason.to_owned() };
                     let attempt =
                         self.attempt(&entry.config, cause, Some(release.digest), Ok(version), began);
-                    return self.settle(&entry.id, attempt).await;
+                    return self.settle(&entry.key, attempt).await;
                 }
                 Err(failure) => last = ChangeError::Failed(failure),
             }
@@ -245,25 +245,25 @@ impl Registry {
     }
 
     /// Commits one attempt of an operator's.
-    async fn settle(&self, id: &AgentId, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
+    async fn settle(&self, key: &AgentKey, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
         match self.commit(vec![attempt], Unity::Each).await.pop() {
             Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
                 self.learn_ahead();
-                self.entry(id)
+                self.entry(key)
             }
             Some(Outcome::Failed(failure)) => Err(ChangeError::Failed(failure)),
-            Some(Outcome::Stale) => Err(ChangeError::Overtaken(id.clone())),
+            Some(Outcome::Stale) => Err(ChangeError::Overtaken(key.id.clone())),
             None => Err(ChangeError::Failed(LoadFailure::Interrupted)),
         }
     }
 
     /// How a call of `version` ended: a version whose first calls fail is taken back.
     pub fn ended(&self, version: &AgentVersion, ended: &Ended<'_>) {
-        let (agent, digest) = (&version.id, version.digest);
+        let (key, digest) = (&version.key, version.digest);
         match version.trial.ended(ended) {
             Verdict::Goes => {}
             // What is not heard now is written down with the next.
-            Verdict::Mark => drop(self.inner.marked.try_send(agent.clone())),
+            Verdict::Mark => drop(self.inner.marked.try_send(key.clone())),
             Verdict::Failed if !self.inner.reload.load().rollback => {}
             Verdict::Failed => {
                 let (faults, calls, callers) = version.trial.account();
@@ -271,10 +271,10 @@ impl Registry {
                 let callers = if callers > 1 { format!(" for {callers} callers") } else { String::new() };
                 let reason =
                     format!("{faults} of its first {calls} calls failed{callers}, the last one with {code}");
-                let failed = FailedTrial { agent: agent.clone(), digest, reason };
+                let failed = FailedTrial { agent: key.clone(), digest, reason };
                 if self.inner.failing.try_send(failed).is_err() {
                     version.trial.was_not_heard();
-                    tracing::error!(%agent, "too many versions fail at once: this one is taken back at its next fault");
+                    tracing::error!(tenant = %key.tenant, agent = %key.id, "too many versions fail at once: this one is taken back at its next fault");
                 }
             }
         }
@@ -282,10 +282,10 @@ impl Registry {
 
     /// Writes down how versions on trial do, so that a start goes on from there. Of all agents, or of
     /// those named.
-    pub async fn keep_trials(&self, agents: Option<BTreeSet<AgentId>>) {
+    pub async fn keep_trials(&self, agents: Option<BTreeSet<AgentKey>>) {
         let amendment = move |current: &Snapshot, _: &Retired| {
             let wanted =
-                |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.id));
+                |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.key));
             let changed = current.agents().filter(wanted).filter_map(|entry| {
                 let version = entry.version.as_ref()?;
                 let mut record = (*entry.record).clone();
@@ -306,7 +306,7 @@ impl Registry {
 
 /// Writes down how versions on trial do, when there is news of it: what gathers within a pause costs
 /// one transaction.
-pub(super) fn keep_trials(registry: &Registry, mut marked: mpsc::Receiver<AgentId>) {
+pub(super) fn keep_trials(registry: &Registry, mut marked: mpsc::Receiver<AgentKey>) {
     let inner = Arc::downgrade(&registry.inner);
     tokio::spawn(async move {
         let mut agents = Vec::new();
@@ -331,9 +331,9 @@ pub(super) fn take_back_what_fails(registry: &Registry, mut failed: mpsc::Receiv
 
 impl Registry {
     /// Takes `digest` back, if it serves still.
-    async fn take_back(&self, agent: &AgentId, digest: Digest, reason: &str) {
+    async fn take_back(&self, key: &AgentKey, digest: Digest, reason: &str) {
         loop {
-            let Ok(entry) = self.entry(agent) else { return };
+            let Ok(entry) = self.entry(key) else { return };
             if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
                 return;
             }
@@ -342,7 +342,7 @@ impl Registry {
                 // Other settings, most likely: they change nothing about the code.
                 Err(ChangeError::Overtaken(_)) => {}
                 Err(error) => {
-                    tracing::error!(%agent, %digest, reason, %error, "a version that fails cannot be taken back");
+                    tracing::error!(tenant = %key.tenant, agent = %key.id, %digest, reason, %error, "a version that fails cannot be taken back");
                     return;
                 }
             }

@@ -204,15 +204,16 @@ impl Drop for Call {
             stats.ended(failure, &self.spent.denials);
         }
         let Some(running) = &self.running else {
-            let (key, agent, queue_ms) = (&self.key, &self.agent, receipt.queue_ms);
+            let (tenant, key) = (&self.tenant, &self.key);
+            let (agent, queue_ms) = (&self.agent, receipt.queue_ms);
             if self.end.is_some() {
-                tracing::info!(%request, %key, agent, code, queue_ms, "task rejected");
+                tracing::info!(%request, %key, %tenant, agent, code, queue_ms, "task rejected");
             } else {
-                tracing::info!(%request, %key, agent, code, queue_ms, "task ended");
+                tracing::info!(%request, %key, %tenant, agent, code, queue_ms, "task ended");
             }
             return;
         };
-        let agent = &running.version.id;
+        let (tenant, agent) = (&running.version.key.tenant, &running.version.key.id);
         if self.end.is_some() {
             let wall = self.accepted.elapsed().saturating_sub(running.queued);
             let (tenant, key, fuel) = (&self.tenant, &*self.key, self.spent.fuel);
@@ -223,34 +224,35 @@ impl Drop for Call {
             let text = &line.text;
             match line.source {
                 Source::Logged(tracing::Level::ERROR) => {
-                    tracing::error!(target: "agent", %agent, %request, "{text}")
+                    tracing::error!(target: "agent", %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(tracing::Level::WARN) => {
-                    tracing::warn!(target: "agent", %agent, %request, "{text}")
+                    tracing::warn!(target: "agent", %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(tracing::Level::INFO) => {
-                    tracing::info!(target: "agent", %agent, %request, "{text}")
+                    tracing::info!(target: "agent", %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(_) => {
-                    tracing::debug!(target: "agent", %agent, %request, "{text}")
+                    tracing::debug!(target: "agent", %tenant, %agent, %request, "{text}")
                 }
                 Source::Stdout => {
-                    tracing::info!(target: "agent", %agent, %request, stream = "stdout", "{text}")
+                    tracing::info!(target: "agent", %tenant, %agent, %request, stream = "stdout", "{text}")
                 }
                 Source::Stderr => {
-                    tracing::info!(target: "agent", %agent, %request, stream = "stderr", "{text}")
+                    tracing::info!(target: "agent", %tenant, %agent, %request, stream = "stderr", "{text}")
                 }
             }
         }
         if self.spent.lines_left_out > 0 {
-            tracing::warn!(target: "agent", %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
+            tracing::warn!(target: "agent", %tenant, %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
         }
         for denial in &self.spent.denials {
-            tracing::warn!(%agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
+            tracing::warn!(%tenant, %agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
         }
         tracing::info!(
             %request,
             key = %self.key,
+            %tenant,
             %agent,
             generation = running.version.generation,
             code,

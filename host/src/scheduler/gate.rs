@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::fairness::Rotation;
-use crate::domain::{AgentId, Principal};
+use crate::domain::{AgentKey, Principal};
 
 /// The part of all permits that is kept for agents of which no call runs: one in so many.
 const KEPT: u32 = 8;
@@ -43,8 +43,8 @@ struct State {
     limit: u32,
     running: u32,
     /// Those of which a call runs or waits; the others have no lane.
-    agents: HashMap<AgentId, Lane>,
-    waiting: Rotation<AgentId>,
+    agents: HashMap<AgentKey, Lane>,
+    waiting: Rotation<AgentKey>,
     tickets: u64,
 }
 
@@ -70,7 +70,7 @@ impl Gate {
 
     /// Lets so many calls run at once from now on, over all and of each agent. Those that run go on;
     /// where there is more room, who waits gets it now.
-    pub(super) fn resize(&self, limit: u32, limit_of: impl Fn(&AgentId) -> u32) {
+    pub(super) fn resize(&self, limit: u32, limit_of: impl Fn(&AgentKey) -> u32) {
         let mut state = self.state.lock();
         state.limit = limit.max(1);
         for (agent, lane) in &mut state.agents {
@@ -82,7 +82,7 @@ impl Gate {
     /// Gets a permit for a call of `agent`, waiting for it at most `patience`.
     pub(super) async fn acquire(
         self: &Arc<Self>,
-        agent: &AgentId,
+        agent: &AgentKey,
         principal: &Principal,
         room: Room,
         patience: Duration,
@@ -98,10 +98,10 @@ impl Gate {
         }
     }
 
-    fn enter(self: &Arc<Self>, agent: &AgentId, priority: u8, room: Room) -> Result<Entered, Refused> {
+    fn enter(self: &Arc<Self>, agent: &AgentKey, priority: u8, room: Room) -> Result<Entered, Refused> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let lane = match state.agents.get_mut(agent.as_str()) {
+        let lane = match state.agents.get_mut(agent) {
             Some(lane) => lane,
             None => state.agents.entry(agent.clone()).or_default(),
         };
@@ -110,7 +110,7 @@ impl Gate {
         if raised {
             state.wake();
         }
-        let Some(lane) = state.agents.get_mut(agent.as_str()) else { return Err(Refused::QueueFull) };
+        let Some(lane) = state.agents.get_mut(agent) else { return Err(Refused::QueueFull) };
         if has_room(state.limit, state.running, lane) && lane.queue.is_empty() {
             state.running += 1;
             lane.running += 1;
@@ -135,26 +135,26 @@ impl Gate {
     }
 
     /// How many calls of `agent` run and wait now.
-    pub(super) fn occupancy(&self, agent: &AgentId) -> (u32, u32) {
+    pub(super) fn occupancy(&self, agent: &AgentKey) -> (u32, u32) {
         let state = self.state.lock();
-        let lane = state.agents.get(agent.as_str());
+        let lane = state.agents.get(agent);
         lane.map_or((0, 0), |lane| (lane.running, lane.queue.len() as u32))
     }
 
-    fn release(&self, agent: &AgentId) {
+    fn release(&self, agent: &AgentKey) {
         let mut state = self.state.lock();
         state.running -= 1;
-        if let Some(lane) = state.agents.get_mut(agent.as_str()) {
+        if let Some(lane) = state.agents.get_mut(agent) {
             lane.running -= 1;
         }
         state.wake();
         state.sweep(agent);
     }
 
-    fn give_up(&self, agent: &AgentId, ticket: u64) {
+    fn give_up(&self, agent: &AgentKey, ticket: u64) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if let Some(lane) = state.agents.get_mut(agent.as_str()) {
+        if let Some(lane) = state.agents.get_mut(agent) {
             let had = !lane.queue.is_empty();
             lane.queue.retain(|waiter| waiter.ticket != ticket);
             if had && lane.queue.is_empty() {
@@ -167,10 +167,10 @@ impl Gate {
 
 impl State {
     /// Removes an agent's lane if no call of it runs or waits.
-    fn sweep(&mut self, agent: &AgentId) {
+    fn sweep(&mut self, agent: &AgentKey) {
         let idle = |lane: &Lane| lane.running == 0 && lane.queue.is_empty();
-        if self.agents.get(agent.as_str()).is_some_and(idle) {
-            self.agents.remove(agent.as_str());
+        if self.agents.get(agent).is_some_and(idle) {
+            self.agents.remove(agent);
         }
     }
 
@@ -178,11 +178,10 @@ impl State {
     fn wake(&mut self) {
         while self.running < self.limit {
             let (agents, limit, running) = (&self.agents, self.limit, self.running);
-            let free = |agent: &AgentId| {
-                agents.get(agent.as_str()).is_some_and(|lane| has_room(limit, running, lane))
-            };
+            let free =
+                |agent: &AgentKey| agents.get(agent).is_some_and(|lane| has_room(limit, running, lane));
             let Some(agent) = self.waiting.next(free) else { return };
-            let Some(lane) = self.agents.get_mut(agent.as_str()) else { return };
+            let Some(lane) = self.agents.get_mut(&agent) else { return };
             let waiter = lane.queue.pop_front();
             if lane.queue.is_empty() {
                 self.waiting.leave(&agent);
@@ -210,7 +209,7 @@ enum Entered {
 /// A place in a queue. Dropping it gives the place up, or the permit that had just come.
 struct Place {
     gate: Arc<Gate>,
-    agent: AgentId,
+    agent: AgentKey,
     ticket: u64,
     go: oneshot::Receiver<()>,
     done: bool,
@@ -239,7 +238,7 @@ impl Drop for Place {
 /// The right to run one call; given back as it is dropped.
 pub(super) struct Permit {
     gate: Arc<Gate>,
-    agent: AgentId,
+    agent: AgentKey,
 }
 
 impl Drop for Permit {
@@ -251,11 +250,17 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AgentId, TenantId};
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn agent(name: &str) -> AgentId {
-        AgentId::parse(name).expect("id")
+    fn agent(name: &str) -> AgentKey {
+        of("default", name)
+    }
+
+    fn of(tenant: &str, name: &str) -> AgentKey {
+        let tenant = TenantId::parse(tenant).expect("a tenant");
+        AgentKey { tenant, id: AgentId::parse(name).expect("an id") }
     }
 
     async fn acquire(
@@ -281,6 +286,20 @@ mod tests {
         drop(first);
         assert!(acquire(&gate, "c", (2, 0), LONG).await.is_ok());
         assert_eq!(gate.occupancy(&agent("a")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn two_tenants_agents_of_one_id_have_each_their_own_permits_and_queues() {
+        let gate = Gate::new(16);
+        let room = Room { running: 1, queued: 0 };
+        let (one, other) = (of("acme", "a"), of("default", "a"));
+        let who = Principal::operator("test");
+        let held = gate.acquire(&one, &who, room, LONG).await.expect("a permit");
+        assert_eq!(gate.acquire(&one, &who, room, LONG).await.err(), Some(Refused::QueueFull));
+        assert!(gate.acquire(&other, &who, room, LONG).await.is_ok());
+        assert_eq!((gate.occupancy(&one), gate.occupancy(&other)), ((1, 0), (0, 0)));
+        drop(held);
+        assert_eq!(gate.occupancy(&one), (0, 0));
     }
 
     #[tokio::test]

@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 use crate::config::SchedulerConfig;
 use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{
-    AgentId, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task, TaskText,
+    AgentId, AgentKey, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task,
+    TaskText,
 };
 use crate::engine::Engine;
 use crate::registry::{AgentEntry, AgentVersion, Registry, Snapshot};
@@ -110,7 +111,7 @@ pub struct Served {
 impl From<&AgentVersion> for Served {
     fn from(version: &AgentVersion) -> Self {
         Self {
-            id: version.id.clone(),
+            id: version.key.id.clone(),
             name: version.card.name.clone(),
             version: version.card.version.clone(),
             generation: version.generation,
@@ -188,7 +189,7 @@ impl Scheduler {
     /// Decides which of the agents that `principal` may call a task is for.
     pub async fn route(&self, principal: &Principal, task: &TaskText, explain: Explain) -> Routing {
         let snapshot = self.inner.registry.snapshot();
-        let candidates = snapshot.candidates(&principal.agent_scope);
+        let candidates = snapshot.candidates(&principal.tenant, &principal.agent_scope);
         let decision = match snapshot.router().decide_at_once(task.as_str(), &candidates) {
             Some(decision) => decision,
             None => self.inner.learn_and_decide(&snapshot, &candidates, task).await,
@@ -198,9 +199,9 @@ impl Scheduler {
             .then(|| serde_json::to_value(snapshot.router().explain(task.as_str(), &candidates)).ok())
             .flatten();
         let named = |choice: stockade_router::Choice| {
-            let entry = snapshot.agent(&choice.agent)?;
+            let entry = snapshot.chosen(&choice)?;
             Some(Candidate {
-                id: entry.id.clone(),
+                id: entry.key.id.clone(),
                 name: entry.card.name.clone(),
                 confidence: choice.confidence,
                 matched_keywords: choice.matched_keywords,
@@ -213,9 +214,9 @@ impl Scheduler {
     }
 
     /// What `agent` is doing now and has done since the start.
-    pub fn load_of(&self, agent: &AgentId) -> AgentLoad {
+    pub fn load_of(&self, agent: &AgentKey) -> AgentLoad {
         let (running, queued) = self.inner.gate.occupancy(agent);
-        match self.inner.registry.snapshot().agent(agent.as_str()) {
+        match self.inner.registry.snapshot().agent(agent) {
             Some(entry) => self.inner.stats.load(entry, running, queued),
             None => AgentLoad { running, queued, ..AgentLoad::default() },
         }
@@ -226,8 +227,8 @@ impl Scheduler {
     pub fn resize(&self, config: &SchedulerConfig) {
         self.inner.config.store(Arc::new(config.clone()));
         let snapshot = self.inner.registry.snapshot();
-        let own = |agent: &AgentId| snapshot.agent(agent.as_str())?.config.max_concurrent;
-        let limit_of = |agent: &AgentId| own(agent).unwrap_or(config.agent_concurrent);
+        let own = |agent: &AgentKey| snapshot.agent(agent)?.config.max_concurrent;
+        let limit_of = |agent: &AgentKey| own(agent).unwrap_or(config.agent_concurrent);
         self.inner.gate.resize(config.max_concurrent, limit_of);
     }
 
@@ -293,11 +294,11 @@ impl Inner {
         let queue_timeout = config.queue_timeout;
         drop(config);
         let patience = queue_timeout.min(limit);
-        let permit = match self.gate.acquire(&version.id, &submission.principal, room, patience).await {
+        let permit = match self.gate.acquire(&version.key, &submission.principal, room, patience).await {
             Ok(permit) => permit,
             Err(refused) => {
                 let overloaded = |reason| Failure::Overloaded {
-                    agent: version.id.to_string(),
+                    agent: version.key.id.to_string(),
                     reason,
                     retry_after: Duration::from_secs(1),
                 };
@@ -326,14 +327,15 @@ impl Inner {
     /// The agent that is asked for, if the caller may know of it.
     fn find(&self, name: &str, caller: &Principal) -> Result<Arc<AgentEntry>, Failure> {
         let snapshot = self.registry.snapshot();
-        let decide = |id: &AgentId, category| rights::of_agent(caller, Action::Call, id, category);
-        let decision = match snapshot.agent(name) {
-            Some(entry) => match decide(&entry.id, Some(&entry.card.category)) {
+        let decide = |key: &AgentKey, category| rights::of_agent(caller, Action::Call, key, category);
+        let decision = match snapshot.find(&caller.tenant, name) {
+            Some(entry) => match decide(&entry.key, Some(&entry.card.category)) {
                 Decision::Allowed => return Ok(entry.clone()),
                 decision => decision,
             },
             // What can be no id names no agent that could be hidden.
-            None => AgentId::parse(name).map_or(Decision::Absent, |id| decide(&id, None)),
+            None => AgentId::parse(name)
+                .map_or(Decision::Absent, |id| decide(&AgentKey { tenant: caller.tenant.clone(), id }, None)),
         };
         Err(match decision {
             Decision::Absent => Failure::AgentNotFound(name.to_owned()),
@@ -374,7 +376,7 @@ fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Failure> {
         AgentStatus::Missing => "its component is not there",
         AgentStatus::Active | AgentStatus::Stopped => "it is stopped",
     };
-    let agent = entry.id.to_string();
+    let agent = entry.key.id.to_string();
     Err(Failure::AgentUnavailable { agent, reason: reason.to_owned() })
 }
 
@@ -384,6 +386,6 @@ fn query_of(submission: &Submission, version: &AgentVersion) -> Result<TaskText,
         return Ok(query.clone());
     }
     let default = version.card.default_query.as_deref();
-    let missing = || Failure::QueryRequired(version.id.to_string());
+    let missing = || Failure::QueryRequired(version.key.id.to_string());
     default.and_then(|query| TaskText::parse(query).ok()).ok_or_else(missing)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::domain::{AgentId, Denial, Failure};
+use crate::domain::{AgentKey, Denial, Failure};
 use crate::engine::Lane;
 use crate::registry::{AgentEntry, Stay};
 
@@ -91,14 +91,14 @@ pub(super) struct Stats {
 
 #[derive(Debug, Default)]
 struct Agents {
-    counters: HashMap<AgentId, (Weak<Stay>, Arc<AgentStats>)>,
+    counters: HashMap<AgentKey, (Weak<Stay>, Arc<AgentStats>)>,
     /// The number at which they are swept next.
     sweep: usize,
 }
 
 impl Agents {
     fn get(&self, entry: &AgentEntry) -> Option<&Arc<AgentStats>> {
-        let (stay, stats) = self.counters.get(entry.id.as_str())?;
+        let (stay, stats) = self.counters.get(&entry.key)?;
         std::ptr::eq(stay.as_ptr(), Arc::as_ptr(&entry.stay)).then_some(stats)
     }
 
@@ -123,7 +123,7 @@ impl Stats {
         }
         agents.sweep();
         let stats: Arc<AgentStats> = Arc::default();
-        agents.counters.insert(entry.id.clone(), (Arc::downgrade(&entry.stay), stats.clone()));
+        agents.counters.insert(entry.key.clone(), (Arc::downgrade(&entry.stay), stats.clone()));
         stats
     }
 
@@ -142,5 +142,32 @@ impl Stats {
             last_error: rare.last_error,
             denials: rare.denials.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{NoEnvironment, parse};
+    use crate::domain::TenantId;
+
+    fn entry(tenant: &str) -> AgentEntry {
+        let text = "[agents.echo]\ncomponent = 'echo.wasm'\n";
+        let config = parse(text, "agents.toml", Path::new("/srv"), &NoEnvironment).expect("settings");
+        let mut config = config.agents.into_values().next().expect("an agent");
+        config.key.tenant = TenantId::parse(tenant).expect("a tenant");
+        AgentEntry::loading(Arc::new(config), Arc::default())
+    }
+
+    #[test]
+    fn two_tenants_agents_of_one_id_are_counted_apart() {
+        let (stats, one, other) = (Stats::default(), entry("acme"), entry("default"));
+        stats.of(&one).began();
+        stats.of(&one).began();
+        stats.of(&other).began();
+        assert_eq!([&one, &other].map(|entry| stats.load(entry, 0, 0).calls), [2, 1]);
+        assert_eq!(stats.load(&entry("nobody"), 0, 0).calls, 0);
     }
 }

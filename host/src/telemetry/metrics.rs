@@ -12,6 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::domain::AgentKey;
+
 /// The media type of a scrape.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -87,7 +89,7 @@ pub const LOG_DROPPED: Name = counter(
 
 /// The most agents that have series of their own.
 pub const MAX_AGENT_SERIES: usize = 1_000;
-/// What all other agents are shown as together. No agent can have this id.
+/// What all other agents, and their tenants, are shown as together. No agent and no tenant can have this name.
 pub const OTHER_AGENTS: &str = "_other";
 
 /// What a scrape shows of one metric: a value for each set of labels.
@@ -105,20 +107,21 @@ impl Metric {
         Self { name, samples: vec![(Vec::new(), value)] }
     }
 
-    /// A metric of each agent, in the order of their ids: of so many as have series of their own, and
+    /// A metric of each agent, in the order of their keys: of so many as have series of their own, and
     /// the sum of all others.
-    pub fn of_agents<'a>(name: Name, values: impl Iterator<Item = (&'a str, f64)>) -> Self {
-        let labels = |agent: &str| vec![("agent", agent.to_owned())];
+    pub fn of_agents<'a>(name: Name, values: impl Iterator<Item = (&'a AgentKey, f64)>) -> Self {
+        let labels =
+            |tenant: &str, agent: &str| vec![("tenant", tenant.to_owned()), ("agent", agent.to_owned())];
         let mut samples = Vec::new();
         let mut other = None;
-        for (agent, value) in values {
+        for (key, value) in values {
             if samples.len() < MAX_AGENT_SERIES {
-                samples.push((labels(agent), value));
+                samples.push((labels(key.tenant.as_str(), key.id.as_str()), value));
             } else {
                 *other.get_or_insert(0.0) += value;
             }
         }
-        samples.extend(other.map(|sum| (labels(OTHER_AGENTS), sum)));
+        samples.extend(other.map(|sum| (labels(OTHER_AGENTS, OTHER_AGENTS), sum)));
         Self { name, samples }
     }
 }
@@ -166,16 +169,37 @@ impl Collector for Scrape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{AgentId, TenantId};
+
+    fn key(tenant: &str, id: &str) -> AgentKey {
+        let tenant = TenantId::parse(tenant).expect("a tenant");
+        AgentKey { tenant, id: AgentId::parse(id).expect("an id") }
+    }
 
     #[test]
     fn agents_past_a_thousand_share_their_series() {
-        let ids: Vec<String> = (0..1_500).map(|number| format!("agent-{number:04}")).collect();
-        let metric = Metric::of_agents(CALLS, ids.iter().map(|id| (id.as_str(), 2.0)));
+        let keys: Vec<_> = (0..1_500).map(|number| key("default", &format!("agent-{number:04}"))).collect();
+        let metric = Metric::of_agents(CALLS, keys.iter().map(|key| (key, 2.0)));
         assert_eq!(metric.samples.len(), MAX_AGENT_SERIES + 1);
         let page = scrape(vec![metric]).expect("text");
-        assert!(page.contains("stockade_agent_calls_total{agent=\"agent-0999\"} 2.0"), "{page}");
-        assert!(page.contains("stockade_agent_calls_total{agent=\"_other\"} 1000.0"), "{page}");
+        assert!(
+            page.contains("stockade_agent_calls_total{tenant=\"default\",agent=\"agent-0999\"} 2.0"),
+            "{page}"
+        );
+        assert!(
+            page.contains("stockade_agent_calls_total{tenant=\"_other\",agent=\"_other\"} 1000.0"),
+            "{page}"
+        );
         assert!(!page.contains("agent-1000"), "{page}");
+    }
+
+    #[test]
+    fn two_tenants_agents_of_one_id_have_each_a_series() {
+        let keys = [key("acme", "echo"), key("default", "echo")];
+        let metric = Metric::of_agents(CALLS, keys.iter().zip([1.0, 2.0]));
+        let page = scrape(vec![metric]).expect("text");
+        assert!(page.contains("calls_total{tenant=\"acme\",agent=\"echo\"} 1.0"), "{page}");
+        assert!(page.contains("calls_total{tenant=\"default\",agent=\"echo\"} 2.0"), "{page}");
     }
 
     #[test]

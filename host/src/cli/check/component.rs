@@ -146,7 +146,7 @@ fn imports(version: &AgentVersion) -> Vec<String> {
     for import in version.component.imports() {
         match grants::decision(import) {
             Some(Decision::Gated(capability)) => {
-                lines.push(format!("{import}: needs [agents.{}.grants] {capability} = true", version.id));
+                lines.push(format!("{import}: needs [agents.{}.grants] {capability} = true", version.key.id));
             }
             Some(Decision::Own) => lines.push(format!("{import}: its own, needs no grant")),
             Some(Decision::Ambient) | None => inert += 1,
@@ -201,7 +201,7 @@ fn lint(config: &Config, agent: stockade_router::Agent) -> Vec<String> {
 /// The agent's table, ready to paste.
 fn table(file: &Path, version: &AgentVersion, default_memory: u64) -> String {
     let component = Value::from(file.display().to_string());
-    let mut table = format!("[agents.{}]\ncomponent = {component}", version.id);
+    let mut table = format!("[agents.{}]\ncomponent = {component}", version.key.id);
     let gated: Vec<&str> = version.component.capabilities().iter().copied().collect();
     if !gated.is_empty() {
         table.push_str(&format!("\n{}", grant_line(&gated)));

@@ -42,7 +42,7 @@ pub(super) fn find(name: &str, config: &Config) -> Result<Target, String> {
     if path.is_file() {
         return of_file(path.to_owned(), config);
     }
-    if let Some(agent) = config.agents.values().find(|agent| agent.id.as_str() == name) {
+    if let Some(agent) = config.agents.values().find(|agent| agent.key.id.as_str() == name) {
         return Ok(of_agent(agent));
     }
     if path.extension().is_some() || name.contains('/') {
@@ -59,7 +59,7 @@ pub(super) fn find(name: &str, config: &Config) -> Result<Target, String> {
 fn of_agent(agent: &AgentConfig) -> Target {
     Target {
         component: agent.component.clone(),
-        id: agent.id.clone(),
+        id: agent.key.id.clone(),
         limits: agent.limits,
         config: agent.config.clone(),
         cases: None,
