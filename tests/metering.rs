@@ -8,7 +8,7 @@ use serde_json::json;
 use stockade::app::{Host, Purpose};
 use stockade::config::{self, NoEnvironment};
 use stockade::domain::{AgentId, AgentKey, Failure, Principal, RequestId, TaskText, TenantId};
-use stockade::scheduler::{Completion, Submission};
+use stockade::scheduler::{Outcome, Submission};
 use tempfile::TempDir;
 
 use crate::registering::register;
@@ -158,9 +158,9 @@ fn a_caller_does_not_wait_past_its_deadline_for_a_guest_that_gets_no_turn() {
     let holding = held.hold(3);
     let late = held.host.scheduler.submit(Held::submission("in time"));
     let late = held.runtime.block_on(async { tokio::time::timeout(LONG, late).await });
-    let Completion { result, receipt, .. } = late.expect("it is answered while the threads are held");
+    let Outcome { result, receipt, guest_ran, .. } = late.expect("it is answered while the threads are held");
     assert!(matches!(result, Err(Failure::DeadlineExceeded { queued: true, .. })), "{result:?}");
-    assert!(receipt.run_queue_ms > 0.0 && receipt.fuel == 0 && receipt.wall_ms == 0.0, "{receipt:?}");
+    assert!(!guest_ran && !receipt.run_queue.is_zero() && receipt.wall.is_zero(), "{receipt:?}");
     // Its guest is not gone, so its permit is not free, and nothing is written down yet.
     let load = held.load();
     assert_eq!((load.running, load.errors), (1, 0), "{load:?}");

@@ -134,7 +134,7 @@ fn call(runtime: &Runtime, host: &Host, agent: &str, query: &str) -> Result<(f64
     };
     let ended = runtime.block_on(async { host.scheduler.submit(submission).await });
     match ended.result {
-        Ok(_) => Ok((ended.receipt.wall_ms * 1e6, ended.receipt.fuel as f64)),
+        Ok(_) => Ok((ended.receipt.wall.get() as f64 * 1e3, ended.receipt.fuel as f64)),
         Err(failure) => Err(failure.internal()),
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer};
 
 use super::error::ApiError;
+use crate::domain::Micros;
 
 /// Writes `value` as an answer with status 200.
 pub(super) fn ok<T: Serialize + ?Sized>(value: &T) -> Result<Response, ApiError> {
@@ -39,16 +40,17 @@ pub(super) fn response(status: StatusCode, json: Vec<u8>) -> Response {
 
 /// Milliseconds with at most three decimals.
 pub(super) fn millis(duration: Duration) -> f64 {
-    decimals(duration.as_secs_f64() * 1e3, 1e3)
+    Micros::from(duration).as_ms()
+}
+
+/// Whole milliseconds, rounded up.
+pub(super) fn whole_millis(duration: Duration) -> u64 {
+    Micros::from(duration).whole_ms()
 }
 
 /// A confidence with at most four decimals.
 pub(super) fn confidence(value: f64) -> f64 {
-    decimals(value, 1e4)
-}
-
-fn decimals(value: f64, scale: f64) -> f64 {
-    (value * scale).round() / scale
+    (value * 1e4).round() / 1e4
 }
 
 /// Writes a point in time as RFC 3339 in UTC, to the millisecond; `null` far outside of our era.
@@ -66,8 +68,9 @@ mod tests {
 
     #[test]
     fn numbers_have_few_decimals() {
-        assert_eq!(millis(Duration::from_nanos(1_234_567)), 1.235);
+        assert_eq!(millis(Duration::from_nanos(1_234_567)), 1.234);
         assert_eq!(millis(Duration::from_secs(2)), 2000.0);
+        assert_eq!(whole_millis(Duration::from_nanos(1_234_567)), 2);
         assert_eq!(confidence(0.123_456), 0.1235);
     }
 

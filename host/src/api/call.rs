@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::route::RankedAgent;
 use crate::domain::{AgentId, Denial, Digest, Failure, Receipt, RequestId, TaskText};
-use crate::scheduler::{Candidate, Completion, Submission};
+use crate::scheduler::{Candidate, Outcome, Submission};
 
 /// What is shown of a text that should have been an agent's id, in characters.
 const ID_SHOWN: usize = 80;
@@ -68,9 +68,9 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    fn new(receipt: Receipt, denials: Vec<Denial>) -> Self {
-        let guest_ran = receipt.fuel > 0 || receipt.wall_ms > 0.0;
-        Self { receipt: guest_ran.then_some(receipt), denials }
+    fn new(outcome: &mut Outcome) -> Self {
+        let receipt = outcome.guest_ran.then_some(outcome.receipt);
+        Self { receipt, denials: std::mem::take(&mut outcome.denials) }
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Answered {
 /// Runs the call and writes its answer.
 pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Answered, ApiError> {
     let Call { agent, query, context, request_id, routed, started } = call;
-    let completion = api
+    let outcome = api
         .scheduler
         .submit(Submission {
             principal: Arc::clone(&caller.principal),
@@ -97,7 +97,7 @@ pub(super) async fn run(api: &Api, caller: &Caller, call: Call) -> Result<Answer
             request_id: request_id.clone(),
         })
         .await;
-    write(completion, agent, routed.as_ref(), &request_id, started)
+    write(outcome, agent, routed.as_ref(), &request_id, started)
 }
 
 /// Runs a call that is all of its request, and makes its response.
@@ -145,20 +145,19 @@ pub(super) fn text(field: &str, text: &str) -> Result<TaskText, ApiError> {
 }
 
 fn write(
-    completion: Completion,
+    mut outcome: Outcome,
     agent: AgentId,
     routed: Option<&Routed>,
     request_id: &RequestId,
     started: Instant,
 ) -> Result<Answered, ApiError> {
-    let ran = Ran::new(completion.receipt, completion.denials);
-    let reply = match completion.result {
+    let ran = Ran::new(&mut outcome);
+    let reply = match outcome.result {
         Ok(reply) => reply,
         Err(failure) => return Err(ApiError::ran(failure, &agent, ran)),
     };
     let broken = |internal: String| ApiError::ran(Failure::Internal { internal }, &agent, ran.clone());
-    let served =
-        completion.agent.ok_or_else(|| broken("a reply without the agent that gave it".to_owned()))?;
+    let served = outcome.agent.ok_or_else(|| broken("a reply without the agent that gave it".to_owned()))?;
     let data = reply
         .data
         .as_deref()
@@ -179,8 +178,8 @@ fn write(
         response: &reply.response,
         data,
         model: reply.model.as_deref().or(served.model.as_deref()),
-        execution_time_ms: answer::millis(started.elapsed()),
-        receipt: completion.receipt,
+        execution_time_ms: answer::whole_millis(started.elapsed()),
+        receipt: outcome.receipt,
         agent_version: &served.version,
         agent_generation: served.generation,
         agent_digest: served.digest,
@@ -219,8 +218,8 @@ struct Answer<'a> {
     /// The language model that answered, or that the agent's card names.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
-    /// Milliseconds from the request to its answer, at most three decimals.
-    execution_time_ms: f64,
+    /// Milliseconds from the request to its answer, rounded up.
+    execution_time_ms: u64,
     /// What the call spent.
     receipt: Receipt,
     /// The version that the agent states.

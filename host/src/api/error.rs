@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::call::Ran;
-use crate::domain::{AgentId, Denial, Failure, Receipt, text};
+use crate::domain::{AgentId, Denial, Failure, Receipt, RecordedFailure, text};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -323,6 +323,7 @@ fn of_call(failure: &Failure) -> Verdict {
         Failure::AgentFailed(_)
         | Failure::Trapped { .. }
         | Failure::Exited { .. }
+        | Failure::Interrupted
         | Failure::FuelExhausted { .. }
         | Failure::MemoryExhausted { .. }
         | Failure::OutputTooLarge { .. }
@@ -334,9 +335,30 @@ fn of_call(failure: &Failure) -> Verdict {
             (StatusCode::SERVICE_UNAVAILABLE, Some((*retry_after).max(RETRY_SOON)))
         }
         Failure::DeadlineExceeded { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
+        Failure::Cancelled => (StatusCode::CONFLICT, None),
         Failure::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        Failure::Recorded(recorded) => of_recorded(recorded),
     };
     Verdict { status, code: failure.code(), retry_after }
+}
+
+/// How a failure is answered of which a record is left: as it was, but for how long to wait.
+fn of_recorded(recorded: &RecordedFailure) -> (StatusCode, Option<Duration>) {
+    let after = recorded.retry_after_s.map(Duration::from_secs);
+    let status = match recorded.code {
+        "unauthorized" => StatusCode::UNAUTHORIZED,
+        "forbidden" | "denied" => StatusCode::FORBIDDEN,
+        "agent_not_found" => StatusCode::NOT_FOUND,
+        "cancelled" => StatusCode::CONFLICT,
+        "invalid_request" | "invalid_input" => StatusCode::UNPROCESSABLE_ENTITY,
+        "overloaded" | "draining" | "agent_unavailable" => {
+            return (StatusCode::SERVICE_UNAVAILABLE, after.or(Some(RETRY_LATER)));
+        }
+        "deadline_exceeded" => StatusCode::GATEWAY_TIMEOUT,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    (status, after)
 }
 
 fn whole_seconds(duration: Duration) -> u64 {
@@ -411,6 +433,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::every_failure;
 
     fn rendered(error: &ApiError, shape: Shape) -> (StatusCode, Option<HeaderValue>) {
         let response = error.render("/p", "r", shape);
@@ -441,6 +464,16 @@ mod tests {
         assert_eq!(at(Failure::Internal { internal: text() }), 500);
         let late = Failure::DeadlineExceeded { limit: Duration::from_secs(1), queued: false };
         assert_eq!(at(late), 504);
+    }
+
+    #[test]
+    fn a_failure_that_was_kept_is_answered_as_it_would_have_been() {
+        for failure in every_failure() {
+            let kept = serde_json::to_string(&failure).expect("JSON");
+            let kept: Failure = serde_json::from_str(&kept).expect("a failure");
+            let answer = |failure: &Failure| rendered(&ApiError::call(failure.clone(), None), Shape::Plain);
+            assert_eq!(answer(&kept), answer(&failure), "{failure:?}");
+        }
     }
 
     #[test]

@@ -37,8 +37,8 @@ struct RouteAnswer<'a> {
     agent: Option<RankedAgent<'a>>,
     /// Who else could, best first, at most ten.
     alternatives: Vec<RankedAgent<'a>>,
-    /// Milliseconds from the request to its answer, at most three decimals.
-    execution_time_ms: f64,
+    /// Milliseconds from the request to its answer, rounded up.
+    execution_time_ms: u64,
     /// How the decision came about, if asked for; its shape is the router's.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'a serde_json::Value>,
@@ -100,7 +100,7 @@ pub(super) async fn route(
         },
         agent: best.map(RankedAgent::from),
         alternatives: others.iter().take(ALTERNATIVES).map(RankedAgent::from).collect(),
-        execution_time_ms: answer::millis(caller.request.started.elapsed()),
+        execution_time_ms: answer::whole_millis(caller.request.started.elapsed()),
         explanation: routing.explanation.as_ref(),
     })
 }

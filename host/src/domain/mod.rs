@@ -6,6 +6,7 @@
 mod clock;
 mod ids;
 pub mod json;
+mod micros;
 mod outcome;
 mod principal;
 mod receipt;
@@ -16,7 +17,10 @@ pub mod text;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{AgentId, AgentKey, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
-pub use outcome::{Denial, Failure, Reply};
+pub use micros::Micros;
+#[cfg(test)]
+pub(crate) use outcome::every_failure;
+pub use outcome::{Denial, Failure, RecordedFailure, Reply};
 pub use principal::{AgentScope, CapabilityScope, InvalidScope, Principal, Role};
 pub use receipt::Receipt;
 pub use status::{AgentStatus, OperationalStatus};

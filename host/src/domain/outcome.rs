@@ -1,11 +1,14 @@
 //! How a call ends: a reply, or a failure that speaks twice (to the client and to the log).
+//!
+//! Pure. A failure that is kept is kept as a client may see it: [`Failure`]'s JSON has its public part
+//! alone, and reading it gives a [`Failure::Recorded`].
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An agent's answer, already checked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// For a person to read.
     pub response: String,
@@ -16,7 +19,7 @@ pub struct Reply {
 }
 
 /// A capability that was refused during a call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Denial {
     /// The capability's short name, such as `system`.
     pub capability: String,
@@ -125,12 +128,35 @@ pub enum Failure {
     /// The host is shutting down. No guest code ran.
     #[error("the host is shutting down")]
     Draining,
+    /// The host stopped before the call had ended.
+    #[error("the host stopped before the agent had answered")]
+    Interrupted,
+    /// Who may do so cancelled the call.
+    #[error("the task was cancelled")]
+    Cancelled,
     /// Something of ours broke; the log says what.
     #[error("the host failed to run this task; its log says why under the request's id")]
     Internal {
         /// What broke.
         internal: String,
     },
+    /// A failure that was read back from a record.
+    #[error("{}", .0.message)]
+    Recorded(RecordedFailure),
+}
+
+/// What is kept of a failure: what a client may see of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordedFailure {
+    /// As [`Failure::code`].
+    pub code: &'static str,
+    /// The public message.
+    pub message: String,
+    /// As [`Failure::retryable`].
+    pub retryable: bool,
+    /// Whole seconds after which it is worth trying again, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Failure {
@@ -158,7 +184,61 @@ impl Failure {
                 | Self::InvalidContext(_)
                 | Self::InvalidInput(_)
                 | Self::Denied(_)
+                | Self::Cancelled
         )
+    }
+
+    /// Whether the same task, sent again, could be answered: what stood in its way passes. Whether a
+    /// guest may have had effects by then is another question, which the call's outcome answers.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::AgentUnavailable { .. }
+            | Self::Unavailable(_)
+            | Self::DeadlineExceeded { .. }
+            | Self::Overloaded { .. }
+            | Self::Draining
+            | Self::Interrupted
+            | Self::Internal { .. } => true,
+            Self::AgentNotFound(_)
+            | Self::Forbidden(_)
+            | Self::KeyWithdrawn
+            | Self::QueryRequired(_)
+            | Self::InvalidContext(_)
+            | Self::InvalidInput(_)
+            | Self::Denied(_)
+            | Self::AgentFailed(_)
+            | Self::Trapped { .. }
+            | Self::Exited { .. }
+            | Self::FuelExhausted { .. }
+            | Self::MemoryExhausted { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::HostLimitExceeded { .. }
+            | Self::Cancelled => false,
+            Self::Recorded(recorded) => recorded.retryable,
+        }
+    }
+
+    /// After how long it is worth trying again, where the failure itself knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::Recorded(recorded) => recorded.retry_after_s.map(Duration::from_secs),
+            _ => None,
+        }
+    }
+
+    /// What is kept of it.
+    fn recorded(&self) -> RecordedFailure {
+        if let Self::Recorded(recorded) = self {
+            return recorded.clone();
+        }
+        let seconds = |after: Duration| after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        RecordedFailure {
+            code: self.code(),
+            message: self.to_string(),
+            retryable: self.retryable(),
+            retry_after_s: self.retry_after().map(seconds),
+        }
     }
 
     /// Whether the agent's code is to blame: other code might have answered.
@@ -184,7 +264,11 @@ impl Failure {
             | Self::DeadlineExceeded { queued: true, .. }
             | Self::Overloaded { .. }
             | Self::Draining
-            | Self::Internal { .. } => false,
+            | Self::Interrupted
+            | Self::Cancelled
+            | Self::Internal { .. }
+            // Told at once, or never: nothing is judged by a record.
+            | Self::Recorded(_) => false,
         }
     }
 
@@ -200,7 +284,7 @@ impl Failure {
             Self::Denied(_) => "denied",
             Self::AgentFailed(_) => "agent_failed",
             Self::Trapped { .. } => "agent_trapped",
-            Self::Exited { .. } => "agent_stopped",
+            Self::Exited { .. } | Self::Interrupted => "agent_stopped",
             Self::FuelExhausted { .. } => "fuel_exhausted",
             Self::MemoryExhausted { .. } => "memory_exhausted",
             Self::OutputTooLarge { .. } => "output_too_large",
@@ -208,7 +292,120 @@ impl Failure {
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Overloaded { .. } => "overloaded",
             Self::Draining => "draining",
+            Self::Cancelled => "cancelled",
             Self::Internal { .. } => "internal",
+            Self::Recorded(recorded) => recorded.code,
         }
+    }
+}
+
+/// Every word that [`Failure::code`] gives.
+const CODES: &[&str] = &[
+    "agent_failed",
+    "agent_not_found",
+    "agent_stopped",
+    "agent_trapped",
+    "agent_unavailable",
+    "cancelled",
+    "deadline_exceeded",
+    "denied",
+    "draining",
+    "forbidden",
+    "fuel_exhausted",
+    "host_limit_exceeded",
+    "internal",
+    "invalid_input",
+    "invalid_request",
+    "memory_exhausted",
+    "output_too_large",
+    "overloaded",
+    "unauthorized",
+];
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.recorded().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Failure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            code: String,
+            message: String,
+            retryable: bool,
+            #[serde(default)]
+            retry_after_s: Option<u64>,
+        }
+        let Written { code, message, retryable, retry_after_s } = Written::deserialize(deserializer)?;
+        let known = CODES.iter().find(|known| **known == code);
+        let code =
+            known.ok_or_else(|| de::Error::custom(format_args!("`{code}` is not a failure's code")))?;
+        Ok(Self::Recorded(RecordedFailure { code, message, retryable, retry_after_s }))
+    }
+}
+
+/// One of each kind, but for those that were read.
+#[cfg(test)]
+pub(crate) fn every_failure() -> Vec<Failure> {
+    let limit = Duration::from_secs(30);
+    vec![
+        Failure::AgentNotFound("x".to_owned()),
+        Failure::Forbidden("x".to_owned()),
+        Failure::KeyWithdrawn,
+        Failure::AgentUnavailable { agent: "x".to_owned(), reason: "x".to_owned() },
+        Failure::QueryRequired("x".to_owned()),
+        Failure::InvalidContext("x".to_owned()),
+        Failure::InvalidInput("x".to_owned()),
+        Failure::Denied("x".to_owned()),
+        Failure::Unavailable("x".to_owned()),
+        Failure::AgentFailed("x".to_owned()),
+        Failure::Trapped { internal: "x".to_owned() },
+        Failure::Exited { internal: "x".to_owned() },
+        Failure::FuelExhausted { limit: 1 },
+        Failure::MemoryExhausted { limit: 1, internal: "x".to_owned() },
+        Failure::OutputTooLarge { size: 2, limit: 1 },
+        Failure::HostLimitExceeded { what: "handles", limit: 1 },
+        Failure::DeadlineExceeded { limit, queued: true },
+        Failure::DeadlineExceeded { limit, queued: false },
+        Failure::Overloaded {
+            agent: "x".to_owned(),
+            reason: "full",
+            retry_after: Duration::from_millis(1_500),
+        },
+        Failure::Draining,
+        Failure::Interrupted,
+        Failure::Cancelled,
+        Failure::Internal { internal: "x".to_owned() },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_failure_is_what_a_client_may_see() {
+        for failure in every_failure() {
+            let json = serde_json::to_string(&failure).expect("JSON");
+            let read: Failure = serde_json::from_str(&json).expect("a failure");
+            assert_eq!((read.code(), read.to_string()), (failure.code(), failure.to_string()));
+            assert_eq!(read.retryable(), failure.retryable(), "{failure:?}");
+            // A record of a record is the same record.
+            assert_eq!(serde_json::to_string(&read).expect("JSON"), json);
+            assert_eq!(serde_json::from_str::<Failure>(&json).expect("a failure"), read);
+        }
+        let secret = Failure::Trapped { internal: "a password".to_owned() };
+        assert!(!serde_json::to_string(&secret).expect("JSON").contains("password"));
+        let busy = Failure::Overloaded {
+            agent: "x".to_owned(),
+            reason: "full",
+            retry_after: Duration::from_millis(1_500),
+        };
+        let read: Failure =
+            serde_json::from_str(&serde_json::to_string(&busy).expect("JSON")).expect("a failure");
+        assert_eq!(read.retry_after(), Some(Duration::from_secs(2)));
+        assert!(serde_json::from_str::<Failure>(r#"{"code":"odd","message":"","retryable":false}"#).is_err());
     }
 }

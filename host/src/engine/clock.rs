@@ -20,6 +20,7 @@ pub struct RunClock {
     waited: AtomicU64,
     worked: AtomicU64,
     begun: AtomicBool,
+    guest_ran: AtomicBool,
     fuel: AtomicU64,
     peak_memory: AtomicU64,
     host_calls: AtomicU64,
@@ -55,6 +56,7 @@ impl RunClock {
             waited: AtomicU64::new(0),
             worked: AtomicU64::new(0),
             begun: AtomicBool::new(false),
+            guest_ran: AtomicBool::new(false),
             fuel: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             host_calls: AtomicU64::new(0),
@@ -69,6 +71,11 @@ impl RunClock {
     /// Whether it had a turn.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether code of a guest ran in it.
+    pub fn guest_ran(&self) -> bool {
+        self.guest_ran.load(Ordering::Acquire)
     }
 
     /// How long it was ready and had no turn, up to now.
@@ -130,6 +137,15 @@ pub(super) fn note_progress(progress: Progress) {
             clock.peak_memory.store(progress.peak_memory, Ordering::Relaxed);
             clock.host_calls.store(progress.host_calls, Ordering::Relaxed);
             clock.host_bytes.store(progress.host_bytes, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Notes that code of a guest runs on this thread.
+pub(super) fn note_guest() {
+    CLOCK.with_borrow(|clock| {
+        if let Some(clock) = clock {
+            clock.guest_ran.store(true, Ordering::Release);
         }
     });
 }

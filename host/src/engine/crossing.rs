@@ -58,7 +58,10 @@ impl Crossing {
         let mut turn = self.turn.lock();
         match way {
             CallHook::CallingHost => turn.depth += 1,
-            CallHook::CallingWasm if turn.depth == 0 => allow_one_call(&mut store),
+            CallHook::CallingWasm if turn.depth == 0 => {
+                clock::note_guest();
+                allow_one_call(&mut store);
+            }
             CallHook::ReturningFromWasm if turn.depth == 0 => store.set_hostcall_fuel(self.result_bytes),
             CallHook::ReturningFromHost => {
                 turn.depth = turn.depth.saturating_sub(1);

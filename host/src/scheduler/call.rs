@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gate::Permit;
+use super::outcome::{Outcome, Served};
 use super::stats::AgentStats;
 use super::{Inner, Submission};
 use crate::capabilities::Source;
-use crate::domain::{CapabilityScope, Denial, Failure, Principal, Receipt, Reply, RequestId, Task, TenantId};
+use crate::domain::{CapabilityScope, Failure, Micros, Principal, Receipt, Reply, RequestId, Task, TenantId};
 use crate::engine::{Invocation, RunClock, Spent};
 use crate::registry::{self, AgentVersion};
 
@@ -26,11 +27,8 @@ pub(super) struct Call {
     accepted: Instant,
     /// The agent's counters, once the caller is known to reach it.
     pub(super) stats: Option<Arc<AgentStats>>,
-    /// When its time is up, once its limits are known.
-    pub(super) deadline: Option<Instant>,
     /// What it has from when it may run.
     running: Option<Running>,
-    clock: Arc<RunClock>,
     spent: Spent,
     /// How it ended; a call that is dropped without was cancelled, or late.
     end: Option<Result<(), Failure>>,
@@ -39,15 +37,19 @@ pub(super) struct Call {
 struct Running {
     version: Arc<AgentVersion>,
     queued: Duration,
+    deadline: Instant,
+    clock: Arc<RunClock>,
     /// Given back when the guest is gone, which may be after its caller was answered.
     _permit: Permit,
 }
 
-/// How a call ended.
-pub(super) struct Ended {
-    pub(super) result: Result<Reply, Failure>,
-    pub(super) receipt: Receipt,
-    pub(super) denials: Vec<Denial>,
+/// What its caller sees of a call that runs, and is told if its guest is not gone in time.
+pub(super) struct Watch {
+    pub(super) clock: Arc<RunClock>,
+    version: Arc<AgentVersion>,
+    accepted: Instant,
+    queued: Duration,
+    since: Instant,
 }
 
 impl Call {
@@ -62,9 +64,7 @@ impl Call {
             agent: submission.agent.clone(),
             accepted,
             stats: None,
-            deadline: None,
             running: None,
-            clock: Arc::default(),
             spent: Spent::default(),
             end: None,
         }
@@ -76,36 +76,25 @@ impl Call {
     }
 
     /// It may run. From here on it counts as a call, also where its caller leaves before its first turn.
-    pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit) {
-        let queued = self.accepted.elapsed();
+    pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit, deadline: Instant) -> Watch {
+        let since = Instant::now();
+        let queued = since.saturating_duration_since(self.accepted);
         let lane = self.stats.as_ref().map(|stats| {
             stats.began();
             stats.lane.clone()
         });
-        self.clock = Arc::new(RunClock::of(lane.unwrap_or_default()));
-        self.running = Some(Running { version, queued, _permit: permit });
-    }
-
-    /// What shows how its turns go.
-    pub(super) fn clock(&self) -> Arc<RunClock> {
-        self.clock.clone()
-    }
-
-    /// How long it waited for its permit.
-    pub(super) fn queued(&self) -> Duration {
-        self.running.as_ref().map_or_else(|| self.accepted.elapsed(), |running| running.queued)
-    }
-
-    /// It may not run.
-    pub(super) fn reject(self, failure: Failure) -> Ended {
-        self.ends(Err(failure))
+        let clock = Arc::new(RunClock::of(lane.unwrap_or_default()));
+        let watch =
+            Watch { clock: clock.clone(), version: version.clone(), accepted: self.accepted, queued, since };
+        self.running = Some(Running { version, queued, deadline, clock, _permit: permit });
+        watch
     }
 
     /// Runs the task. Poll it on the guests' threads.
-    pub(super) async fn run(mut self, task: Task) -> Ended {
+    pub(super) async fn run(mut self, task: Task) -> Outcome {
         let Some(running) = &self.running else {
             let internal = "a call ran without a permit".to_owned();
-            return self.ends(Err(Failure::Internal { internal }));
+            return self.end(Err(Failure::Internal { internal }));
         };
         let invocation = Invocation {
             component: running.version.component.clone(),
@@ -120,28 +109,41 @@ impl Call {
             let checked = tokio::time::timeout_at(task.deadline.into(), check).await;
             let checked = checked.unwrap_or(Err(Failure::DeadlineExceeded { limit, queued: true }));
             if let Err(failure) = checked {
-                // No code ran: nothing is said of it.
-                self.running = None;
-                return self.reject(failure);
+                return self.end(Err(failure));
             }
         }
         let result = host.engine.call(&invocation, task, &mut self.spent).await;
-        self.ends(result)
+        self.end(result)
     }
 
-    fn ends(mut self, result: Result<Reply, Failure>) -> Ended {
+    /// Ends it: with its guest's word, or without that it ran.
+    pub(super) fn end(mut self, result: Result<Reply, Failure>) -> Outcome {
         self.end = Some(result.as_ref().map(|_| ()).map_err(Failure::clone));
-        let denials = self.spent.denials.clone();
-        Ended { result, receipt: self.receipt(), denials }
+        Outcome {
+            agent: self.running.as_ref().map(|running| Served::from(&*running.version)),
+            result,
+            guest_ran: self.guest_ran(),
+            receipt: self.receipt(),
+            denials: self.spent.denials.clone(),
+            elapsed: self.accepted.elapsed().into(),
+        }
+    }
+
+    fn guest_ran(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.clock.guest_ran())
     }
 
     fn receipt(&self) -> Receipt {
+        let (queued, run_queue) = match &self.running {
+            Some(running) => (running.queued, running.clock.waited()),
+            None => (self.accepted.elapsed(), Duration::ZERO),
+        };
         Receipt {
             fuel: self.spent.fuel,
             peak_memory_bytes: self.spent.peak_memory,
-            wall_ms: milliseconds(self.spent.wall),
-            queue_ms: milliseconds(self.queued()),
-            run_queue_ms: milliseconds(self.clock.waited()),
+            wall: self.spent.wall.into(),
+            queue: queued.into(),
+            run_queue: run_queue.into(),
             output_bytes: self.spent.output_bytes,
             host_calls: self.spent.host_calls,
             host_bytes: self.spent.host_bytes,
@@ -149,37 +151,33 @@ impl Call {
     }
 }
 
-impl Ended {
-    /// A call whose threads were closed under it: its guest may have begun.
-    pub(super) fn cut_off() -> Self {
-        let internal = "the host left before it ended".to_owned();
-        Self { result: Err(Failure::Exited { internal }), receipt: Receipt::default(), denials: Vec::new() }
-    }
-
-    /// A call whose guest is not gone when its time is up: what its caller can be told,
-    /// with what was seen last of what it spent.
-    pub(super) fn late(limit: Duration, queued: Duration, since: Instant, clock: &RunClock) -> Self {
+impl Watch {
+    /// What the caller of a call is told that has not ended: with what was seen last of what it spent.
+    pub(super) fn outcome(self, failure: Failure) -> Outcome {
+        let clock = &self.clock;
         let waited = clock.waited();
-        let wall = if clock.has_begun() { since.elapsed().saturating_sub(waited) } else { Duration::ZERO };
+        let wall =
+            if clock.has_begun() { self.since.elapsed().saturating_sub(waited) } else { Duration::ZERO };
         let progress = clock.progress();
         let receipt = Receipt {
             fuel: progress.fuel,
             peak_memory_bytes: progress.peak_memory,
-            wall_ms: milliseconds(wall),
-            queue_ms: milliseconds(queued),
-            run_queue_ms: milliseconds(waited),
+            wall: wall.into(),
+            queue: self.queued.into(),
+            run_queue: waited.into(),
             output_bytes: 0,
             host_calls: progress.host_calls,
             host_bytes: progress.host_bytes,
         };
-        let failure = Failure::DeadlineExceeded { limit, queued: !clock.has_begun() };
-        Self { result: Err(failure), receipt, denials: Vec::new() }
+        Outcome {
+            agent: Some(Served::from(&*self.version)),
+            result: Err(failure),
+            guest_ran: clock.guest_ran(),
+            receipt,
+            denials: Vec::new(),
+            elapsed: Micros::from(self.accepted.elapsed()),
+        }
     }
-}
-
-/// Milliseconds to three places: what is finer is noise.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl Drop for Call {
@@ -187,9 +185,9 @@ impl Drop for Call {
         // Its caller may have been told already that it was late; its guest is gone only now.
         if self.end.is_none()
             && let Some(running) = &self.running
-            && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            && Instant::now() >= running.deadline
         {
-            let (limit, queued) = (running.version.limits.timeout, !self.clock.has_begun());
+            let (limit, queued) = (running.version.limits.timeout, !running.clock.has_begun());
             self.end = Some(Err(Failure::DeadlineExceeded { limit, queued }));
         }
         let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
@@ -205,7 +203,7 @@ impl Drop for Call {
         }
         let Some(running) = &self.running else {
             let (tenant, key) = (&self.tenant, &self.key);
-            let (agent, queue_ms) = (&self.agent, receipt.queue_ms);
+            let (agent, queue_ms) = (&self.agent, receipt.queue.as_ms());
             if self.end.is_some() {
                 tracing::info!(%request, %key, %tenant, agent, code, queue_ms, "task rejected");
             } else {
@@ -214,7 +212,8 @@ impl Drop for Call {
             return;
         };
         let (tenant, agent) = (&running.version.key.tenant, &running.version.key.id);
-        if self.end.is_some() {
+        // A call in which no code of the agent ran says nothing of the version.
+        if self.end.is_some() && running.clock.guest_ran() {
             let wall = self.accepted.elapsed().saturating_sub(running.queued);
             let (tenant, key, fuel) = (&self.tenant, &*self.key, self.spent.fuel);
             let ended = registry::Ended { tenant, key, failure, fuel, wall };
@@ -259,9 +258,9 @@ impl Drop for Call {
             reason = failure.map(Failure::internal),
             fuel = receipt.fuel,
             peak_memory_bytes = receipt.peak_memory_bytes,
-            wall_ms = receipt.wall_ms,
-            queue_ms = receipt.queue_ms,
-            run_queue_ms = receipt.run_queue_ms,
+            wall_ms = receipt.wall.as_ms(),
+            queue_ms = receipt.queue.as_ms(),
+            run_queue_ms = receipt.run_queue.as_ms(),
             output_bytes = receipt.output_bytes,
             host_calls = receipt.host_calls,
             "task ended"

@@ -7,6 +7,7 @@
 mod call;
 mod fairness;
 mod gate;
+mod outcome;
 mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +20,12 @@ use tokio::sync::Semaphore;
 
 use crate::config::SchedulerConfig;
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{
-    AgentId, AgentKey, AgentStatus, Denial, Digest, Failure, Principal, Receipt, Reply, RequestId, Task,
-    TaskText,
-};
+use crate::domain::{AgentId, AgentKey, AgentStatus, Failure, Principal, RequestId, Task, TaskText};
 use crate::engine::Engine;
 use crate::registry::{AgentEntry, AgentVersion, Registry, Snapshot};
-use call::{Call, Ended};
+use call::Call;
 use gate::{Gate, Permit, Refused, Room};
+pub use outcome::{Outcome, Served};
 pub use stats::AgentLoad;
 use stats::Stats;
 
@@ -75,50 +74,6 @@ pub struct Submission {
     pub context: Option<Box<str>>,
     /// The request that this belongs to.
     pub request_id: RequestId,
-}
-
-/// How a submission ended.
-pub struct Completion {
-    /// The code that ran; `None` where none did.
-    pub agent: Option<Served>,
-    /// The answer, or why there is none.
-    pub result: Result<Reply, Failure>,
-    /// What it spent.
-    pub receipt: Receipt,
-    /// The capabilities that were refused.
-    pub denials: Vec<Denial>,
-    /// From acceptance to the end.
-    pub elapsed: Duration,
-}
-
-/// The code that a submission was for.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// The agent.
-    pub id: AgentId,
-    /// Its name for people.
-    pub name: Arc<str>,
-    /// The version of its code.
-    pub version: Arc<str>,
-    /// Which of its versions, counting up.
-    pub generation: u64,
-    /// The SHA-256 of its component.
-    pub digest: Digest,
-    /// The language model it says it uses.
-    pub model: Option<Arc<str>>,
-}
-
-impl From<&AgentVersion> for Served {
-    fn from(version: &AgentVersion) -> Self {
-        Self {
-            id: version.key.id.clone(),
-            name: version.card.name.clone(),
-            version: version.card.version.clone(),
-            generation: version.generation,
-            digest: version.digest,
-            model: version.card.model.clone(),
-        }
-    }
 }
 
 /// What the router decided for a caller.
@@ -172,18 +127,13 @@ impl Scheduler {
 
     /// Runs a task and waits for its end. Dropping the future cancels it: its place in the
     /// queue, or its permit and its sandbox, become free.
-    pub async fn submit(&self, submission: Submission) -> Completion {
+    pub async fn submit(&self, submission: Submission) -> Outcome {
         let accepted = Instant::now();
         let mut call = Call::accept(self.inner.clone(), &submission, accepted);
-        let (agent, ended) = match self.inner.admit(&submission, &mut call, accepted).await {
-            Ok(admitted) => {
-                let served = Served::from(&*admitted.version);
-                (Some(served), self.inner.run(submission, admitted, call).await)
-            }
-            Err(failure) => (None, call.reject(failure)),
-        };
-        let Ended { result, receipt, denials } = ended;
-        Completion { agent, result, receipt, denials, elapsed: accepted.elapsed() }
+        match self.inner.admit(&submission, &mut call, accepted).await {
+            Ok(admitted) => self.inner.run(submission, admitted, call).await,
+            Err(failure) => call.end(Err(failure)),
+        }
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
@@ -286,7 +236,6 @@ impl Inner {
         let config = self.config.load();
         let limit = version.limits.timeout;
         let deadline = accepted + limit;
-        call.deadline = Some(deadline);
         let room = Room {
             running: version.max_concurrent.unwrap_or(config.agent_concurrent),
             queued: version.queue.unwrap_or(config.agent_queue),
@@ -350,16 +299,19 @@ impl Inner {
 
     /// Runs a task that has its permit. Its caller waits no longer than its time: a guest that holds
     /// its thread, or that never gets one, is left to end by itself and keeps its permit until then.
-    async fn run(&self, submission: Submission, admitted: Admitted, mut call: Call) -> Ended {
+    async fn run(&self, submission: Submission, admitted: Admitted, mut call: Call) -> Outcome {
         let Admitted { version, query, permit, deadline } = admitted;
         let task = Task { query, context: submission.context, request_id: submission.request_id, deadline };
         let limit = version.limits.timeout;
-        call.admit(version, permit);
-        let (clock, queued, since) = (call.clock(), call.queued(), Instant::now());
-        let guest = self.engine.spawn_timed(call.run(task), clock.clone());
+        let watch = call.admit(version, permit, deadline);
+        let guest = self.engine.spawn_timed(call.run(task), watch.clock.clone());
         match tokio::time::timeout_at((deadline + LAST_WORD).into(), guest).await {
-            Ok(ended) => ended.unwrap_or_else(Ended::cut_off),
-            Err(_) => Ended::late(limit, queued, since, &clock),
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => watch.outcome(Failure::Interrupted),
+            Err(_) => {
+                let queued = !watch.clock.has_begun();
+                watch.outcome(Failure::DeadlineExceeded { limit, queued })
+            }
         }
     }
 }
