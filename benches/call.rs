@@ -34,7 +34,7 @@ fn calls(criterion: &mut Criterion) {
         .registry
         .snapshot()
         .find(&TenantId::default_tenant(), "echo")
-        .and_then(|entry| entry.version.clone());
+        .and_then(|entry| entry.version().cloned());
     let version = version.expect("the guest `echo` is built: `stockade build tests/guests`");
     let query = TaskText::parse("hello").expect("a task");
     let request_id = RequestId::from_random(1);

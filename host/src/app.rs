@@ -137,7 +137,7 @@ impl Host {
         self.registry.load_all().await;
         let snapshot = self.registry.snapshot();
         let agents = snapshot.agents().count();
-        let failed = snapshot.agents().filter(|entry| entry.version.is_none()).count();
+        let failed = snapshot.agents().filter(|entry| entry.version().is_none()).count();
         tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
     }
 
@@ -170,7 +170,8 @@ impl Host {
     /// Loads one agent of agents.toml. `false` if there is none of this id.
     pub async fn load_one(&self, id: &AgentId) -> bool {
         let tenant = TenantId::default_tenant();
-        let config = self.registry.snapshot().find(&tenant, id.as_str()).map(|entry| entry.told().clone());
+        let config =
+            self.registry.snapshot().find(&tenant, id.as_str()).map(|entry| entry.latest_config().clone());
         let known = config.is_some();
         self.registry.load(config).await;
         known

@@ -135,7 +135,7 @@ impl PendingShown {
         if view == View::Callers {
             return None;
         }
-        let pending = entry.record.pending.as_ref()?;
+        let pending = entry.record().pending.as_ref()?;
         let Pending { digest, wants, category, since, settings } = pending;
         let id = &entry.key.id;
         let grants: Vec<String> = wants.iter().map(|name| format!("{name} = true")).collect();
@@ -260,24 +260,24 @@ fn in_a_word(failure: &LoadFailure) -> &'static str {
 impl Reload {
     /// `None` while the agent is loading: nothing has ended yet.
     fn of(entry: &AgentEntry, view: View) -> Option<Self> {
-        let LoadReport { at, took, digest, failure, failing_since } = entry.last_load.as_ref()?;
-        let waits = |pending: &Pending| Some(pending.digest) == *digest;
+        let LoadReport { at, took, digest, failure, failing_since } = entry.last_load()?;
+        let waits = |pending: &Pending| Some(pending.digest) == digest;
         Some(Self {
-            at: *at,
-            ok: failure.is_none() && !entry.record.pending.as_ref().is_some_and(waits),
-            error: failure.as_ref().map(|failure| match view {
+            at,
+            ok: failure.is_none() && !entry.record().pending.as_ref().is_some_and(waits),
+            error: failure.map(|failure| match view {
                 View::Owners => failure.to_string(),
                 View::Callers => in_a_word(failure).to_owned(),
             }),
-            failing_since: *failing_since,
+            failing_since,
             digest: digest.filter(|digest| view == View::Owners || serves(entry) == Some(*digest)),
-            duration_ms: answer::millis(*took),
+            duration_ms: answer::millis(took),
         })
     }
 }
 
 fn serves(entry: &AgentEntry) -> Option<Digest> {
-    entry.version.as_ref().map(|version| version.digest)
+    entry.version().map(|version| version.digest)
 }
 
 /// How an agent does.
@@ -354,7 +354,7 @@ pub(super) async fn status(State(api): State<Api>, caller: Caller, uri: Uri) -> 
                 name: &entry.card.name,
                 status: entry.status(),
                 version: &entry.card.version,
-                generation: entry.version.as_ref().map(|version| version.generation),
+                generation: entry.version().map(|version| version.generation),
                 digest: serves(entry),
                 last_reload: Reload::of(entry, View::of(&caller, entry)),
                 pending: PendingShown::of(entry, View::of(&caller, entry)),
@@ -409,9 +409,9 @@ pub(super) fn in_full(
 ) -> Result<Response, ApiError> {
     let view = View::of(caller, entry);
     let load = api.scheduler.load_of(&entry.key);
-    let version = entry.version.as_deref();
+    let version = entry.version().map(Arc::as_ref);
     let (previous, blocked) = match view {
-        View::Owners => (&*entry.record.previous, &*entry.record.blocked),
+        View::Owners => (&*entry.record().previous, &*entry.record().blocked),
         View::Callers => Default::default(),
     };
     let page = AgentInFull {

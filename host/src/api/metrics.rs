@@ -38,7 +38,7 @@ pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Re
         let shown = snapshot.agents().take(metrics::MAX_AGENT_SERIES);
         Metric::of_agents(name, shown.filter_map(|entry| Some((&entry.key, value(entry)?))))
     };
-    let failing = |entry: &AgentEntry| entry.last_load.as_ref().and_then(|load| load.failing_since);
+    let failing = |entry: &AgentEntry| entry.last_load().and_then(|load| load.failing_since);
     let load = |entry: &AgentEntry| api.scheduler.load_of(&entry.key);
     let page = metrics::scrape(vec![
         Metric::single(metrics::UPTIME, api.started.elapsed().as_secs_f64()),
@@ -48,7 +48,7 @@ pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Re
         Metric { name: metrics::RELOADS, samples: outcomes.into() },
         per_agent(metrics::RELOAD_FAILING, &|entry| Some(if failing(entry).is_some() { 1.0 } else { 0.0 })),
         of_one(metrics::RELOAD_FAILING_SINCE, &|entry| failing(entry).and_then(unix)),
-        of_one(metrics::GENERATION, &|entry| Some(entry.version.as_ref()?.generation as f64)),
+        of_one(metrics::GENERATION, &|entry| Some(entry.version()?.generation as f64)),
         per_agent(metrics::CALLS, &|entry| Some(load(entry).calls as f64)),
         per_agent(metrics::ERRORS, &|entry| Some(load(entry).errors as f64)),
         per_agent(metrics::RUNNING, &|entry| Some(f64::from(load(entry).running))),

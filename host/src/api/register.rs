@@ -337,7 +337,7 @@ async fn put(
     drop(snapshot);
     let registration = Registration { key: key.clone(), component, place, may_place: may_place(api, caller) };
     let entry = api.registry.register(registration, read).await.map_err(|error| refused(&id, error))?;
-    let status = match (existed, &entry.record.pending) {
+    let status = match (existed, &entry.record().pending) {
         (_, Some(_)) => StatusCode::ACCEPTED,
         (true, None) => StatusCode::OK,
         (false, None) => StatusCode::CREATED,
@@ -353,7 +353,7 @@ fn runs(snapshot: &Snapshot, caller: &Caller, digest: &Digest) -> bool {
         || snapshot
             .agents_of(&caller.principal.tenant)
             .filter(|entry| caller.may(Action::Change, entry))
-            .any(|entry| entry.record.names(digest))
+            .any(|entry| entry.record().names(digest))
 }
 
 /// What a component may be.

@@ -65,7 +65,7 @@ pub(super) async fn stats(State(api): State<Api>, caller: Caller) -> Result<Resp
     let mut stopped = 0;
     for entry in snapshot.agents_of(&caller.principal.tenant).filter(|entry| caller.may(Action::See, entry)) {
         stats.total_agents += 1;
-        stats.active_agents += usize::from(entry.version.is_some());
+        stats.active_agents += usize::from(entry.version().is_some());
         stopped += usize::from(entry.status() == AgentStatus::Stopped);
         *stats.categories.entry(&entry.card.category).or_default() += 1;
         costs.extend(entry.card.cost_per_query.as_deref().and_then(dollars));

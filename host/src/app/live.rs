@@ -160,7 +160,7 @@ impl Live {
         let snapshot = self.host.registry.snapshot();
         let stands = |config: &AgentConfig| {
             let entry = snapshot.agent(&config.key);
-            entry.is_some_and(|entry| **entry.told() == *config && !entry.is_registered())
+            entry.is_some_and(|entry| **entry.latest_config() == *config && !entry.is_registered())
         };
         let put = new.agents.values().filter(|config| !stands(config)).cloned().map(Arc::new).collect();
         let gone = snapshot.agents().filter(|entry| !entry.is_registered());
@@ -173,9 +173,9 @@ impl Live {
     fn registered_again(&self, new: &Config) -> Vec<Arc<AgentConfig>> {
         let snapshot = self.host.registry.snapshot();
         let again = snapshot.agents().filter_map(|entry| {
-            let text = entry.record.registered.as_deref()?;
+            let text = entry.record().registered.as_deref()?;
             let read = registered(new, &entry.key, text).ok()?;
-            (read != **entry.told()).then(|| Arc::new(read))
+            (read != **entry.latest_config()).then(|| Arc::new(read))
         });
         again.collect()
     }

@@ -95,10 +95,10 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     for entry in snapshot.agents() {
-        if let Some(reason) = entry.last_load.as_ref().and_then(|report| report.failure.as_ref()) {
+        if let Some(reason) = entry.last_load().and_then(|report| report.failure) {
             problems.push(json!({ "agent": entry.key.id, "message": reason.to_string() }));
         }
-        let capabilities = entry.version.iter().flat_map(|version| &version.capabilities);
+        let capabilities = entry.version().into_iter().flat_map(|version| &version.capabilities);
         for (capability, granted) in capabilities {
             if !granted {
                 let id = &entry.key.id;
@@ -109,7 +109,7 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
             }
         }
     }
-    let cards = snapshot.agents().filter(|entry| entry.version.is_some());
+    let cards = snapshot.agents().filter(|entry| entry.version().is_some());
     let routed: Vec<_> = cards.map(|entry| entry.routed()).collect();
     for warning in stockade_router::lint::check(snapshot.router().settings(), &routed) {
         warnings.push(json!({ "agent": warning.agents.first(), "message": warning.message }));

@@ -83,7 +83,7 @@ fn fleet(global: &Global, args: &EvaluateArgs) -> anyhow::Result<Result<(Setting
         let host = Host::new(config, Purpose::Ask)?;
         host.load_all().await;
         let snapshot = host.registry.snapshot();
-        let serving = snapshot.agents().filter(|entry| entry.version.is_some());
+        let serving = snapshot.agents().filter(|entry| entry.version().is_some());
         anyhow::Ok(serving.map(|entry| entry.routed()).collect::<Vec<_>>())
     })?;
     Ok(Ok((settings, agents)))

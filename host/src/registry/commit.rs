@@ -15,7 +15,8 @@ use super::load::{LoadFailure, Loader, granted};
 use super::outcome::{Outcome, Shown};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::retired::Retired;
-use super::snapshot::{AgentEntry, LoadReport, Snapshot};
+use super::snapshot::{AgentEntry, Snapshot};
+use super::state::LoadAttempt;
 use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
@@ -111,12 +112,12 @@ impl Registry {
             let gone: BTreeMap<AgentKey, Record> = removed
                 .iter()
                 .filter_map(|key| current.agent(key))
-                .map(|entry| (entry.key.clone(), entry.record.removed(now)))
+                .map(|entry| (entry.key.clone(), entry.record().removed(now)))
                 .collect();
             let differs = |entry: &&AgentEntry| {
-                current.agent(&entry.key).is_none_or(|old| !Arc::ptr_eq(&old.record, &entry.record))
+                current.agent(&entry.key).is_none_or(|old| !Arc::ptr_eq(old.record(), entry.record()))
             };
-            let changed = entries.iter().filter(differs).map(|entry| (&entry.key, &*entry.record));
+            let changed = entries.iter().filter(differs).map(|entry| (&entry.key, &**entry.record()));
             let records: Vec<_> =
                 changed.chain(&gone).map(|(key, record)| (key.clone(), record.clone())).collect();
             let removed: Vec<AgentKey> = gone.keys().cloned().collect();
@@ -152,11 +153,11 @@ impl Inner {
             return outcomes;
         }
         let differs =
-            |entry: &AgentEntry| current.agent(&entry.key).is_none_or(|old| old.record != entry.record);
+            |entry: &AgentEntry| current.agent(&entry.key).is_none_or(|old| old.record() != entry.record());
         let entries: Vec<AgentEntry> = entries.into_values().collect();
         let (changed, unchanged): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| differs(entry));
         let records: Vec<_> =
-            changed.iter().map(|entry| (entry.key.clone(), (*entry.record).clone())).collect();
+            changed.iter().map(|entry| (entry.key.clone(), (**entry.record()).clone())).collect();
         let unchanged: Vec<AgentEntry> = unchanged.into_iter().cloned().collect();
         if let Err(failure) = self.enact(current, current.with(entries, []), &records) {
             // Nothing that had to be written takes effect, but the report of it.
@@ -258,7 +259,7 @@ impl Snapshot {
             // What a registered agent was given last is its file.
             let given = entry.config.component.file_name().filter(|_| entry.is_registered());
             let given = given.and_then(|name| Digest::from_hex(&name.to_string_lossy()));
-            entry.record.digests().chain(given).collect::<Vec<_>>()
+            entry.record().digests().chain(given).collect::<Vec<_>>()
         };
         self.agents().flat_map(named).collect()
     }
@@ -269,12 +270,12 @@ impl Draft<'_> {
         let Attempt { config, cause, basis, began, digest, result } = attempt;
         let key = &config.key;
         let standing = self.entries.get(key).or_else(|| self.current.agent(key).map(|entry| &**entry));
-        let is_told = |entry: &AgentEntry| Arc::ptr_eq(entry.told(), &config);
+        let is_latest = |entry: &AgentEntry| Arc::ptr_eq(entry.latest_config(), &config);
         let stands = |entry: &AgentEntry| match &cause {
             // What a file holds is proposed with what was said last.
-            Cause::Proposed { .. } => is_told(entry),
+            Cause::Proposed { .. } => is_latest(entry),
             Cause::Registered | Cause::Approved { .. } | Cause::Resumed | Cause::RolledBack { .. } => {
-                is_told(entry) || Arc::ptr_eq(&entry.config, &config)
+                is_latest(entry) || Arc::ptr_eq(&entry.config, &config)
             }
         };
         let (entry, registered) = match (standing, basis) {
@@ -287,7 +288,7 @@ impl Draft<'_> {
             }
             // The file may name it by now, or its settings mean something else.
             (Some(entry), Basis::Registered { settings, over: Some(over) })
-                if entry.is_registered() && Arc::ptr_eq(entry.told(), &over) =>
+                if entry.is_registered() && Arc::ptr_eq(entry.latest_config(), &over) =>
             {
                 (entry.clone(), Some(settings))
             }
@@ -297,23 +298,17 @@ impl Draft<'_> {
             }
             _ => return Outcome::Stale,
         };
-        if !entry.record.stands(&cause, digest) {
+        if !entry.record().stands(&cause, digest) {
             return Outcome::Stale;
         }
-        let report = |failure| LoadReport {
-            at: self.now,
-            took: began.elapsed(),
-            digest,
-            failure,
-            failing_since: None,
-        };
+        let attempt = LoadAttempt { at: self.now, took: began.elapsed(), digest };
         let version = match result {
             Ok(version) => version,
             Err(failure) => {
-                return self.refuse(entry, registered.is_some(), report(Some(failure.clone())), failure);
+                return self.refuse(entry, registered.is_some(), attempt, failure);
             }
         };
-        let mut approved = entry.record.approved.clone();
+        let mut approved = entry.record().approved.clone();
         if let Cause::Approved { capabilities, .. } = &cause {
             approved.extend(capabilities.iter().cloned());
         }
@@ -328,10 +323,10 @@ impl Draft<'_> {
         };
         let candidate = Candidate { with, ..candidate(&version, &config) };
         let keep = self.config.keep_versions as usize;
-        let told = is_told(&entry) || registered.is_some();
+        let latest = is_latest(&entry) || registered.is_some();
         let adopt = |mut entry: AgentEntry, record: &mut Record| {
             entry.config = config.clone();
-            if told {
+            if latest {
                 entry.proposed = None;
                 // What waits has settings of its own no longer: they serve.
                 if cause == Cause::Resumed
@@ -347,22 +342,22 @@ impl Draft<'_> {
             }
             entry
         };
-        match entry.record.judge(&candidate, &cause, keep, self.now) {
+        match entry.record().judge(&candidate, &cause, keep, self.now) {
             Ruling::Same(mut record) => {
                 let entry = adopt(entry, &mut record);
                 let resumed = cause == Cause::Resumed && !entry.is_registered();
-                let entry = match (&entry.version, &record.serving) {
+                let entry = match (entry.version(), &record.serving) {
                     (None, Some(serving)) => {
                         let trial = self.trial(&entry, &candidate, &cause);
                         let version = version.in_category(serving.category.as_deref());
                         let version = AgentVersion { generation: serving.generation, trial, ..version };
                         let version = Arc::new(AgentVersion { loaded_at: serving.since, ..version });
-                        entry.serving(version, record)
+                        entry.went_live(version, record)
                     }
-                    _ => AgentEntry { record: Arc::new(record), ..entry },
+                    _ => entry.with_record(record),
                 };
                 // What was resumed is not what was asked for: its report stays.
-                let entry = if resumed { entry } else { entry.loaded(report(None)) };
+                let entry = if resumed { entry } else { entry.load_finished(attempt, Ok(())) };
                 self.entries.insert(entry.key.clone(), entry);
                 Outcome::Same
             }
@@ -378,16 +373,16 @@ impl Draft<'_> {
                 let version = version.in_category(category);
                 let version = Arc::new(AgentVersion { generation, trial, loaded_at, ..version });
                 let resumed = cause == Cause::Resumed && !entry.is_registered();
-                let entry = entry.serving(version, record);
-                let entry = if resumed { entry } else { entry.loaded(report(None)) };
+                let entry = entry.went_live(version, record);
+                let entry = if resumed { entry } else { entry.load_finished(attempt, Ok(())) };
                 self.entries.insert(entry.key.clone(), entry);
                 Outcome::Live(generation)
             }
             Ruling::Waits(record) => {
                 // Its settings wait with it: what serves keeps its own.
                 let wants = record.pending.as_ref().map(Pending::wants_in_words).unwrap_or_default();
-                let entry = AgentEntry { record: Arc::new(record), ..entry }.loaded(report(None));
-                self.entries.insert(entry.key.clone(), entry.with_code());
+                let entry = entry.with_record(record).load_finished(attempt, Ok(()));
+                self.entries.insert(entry.key.clone(), entry.proposal_waits_with_code());
                 Outcome::Waits(wants)
             }
             Ruling::Stale => Outcome::Stale,
@@ -397,7 +392,7 @@ impl Draft<'_> {
                     agent: config.key.id.to_string(),
                     reason,
                 };
-                self.refuse(entry, registered.is_some(), report(Some(failure.clone())), failure)
+                self.refuse(entry, registered.is_some(), attempt, failure)
             }
         }
     }
@@ -408,11 +403,11 @@ impl Draft<'_> {
         &mut self,
         entry: AgentEntry,
         registers: bool,
-        report: LoadReport,
+        attempt: LoadAttempt,
         failure: LoadFailure,
     ) -> Outcome {
         if !registers {
-            let entry = entry.loaded(report).with_code();
+            let entry = entry.load_finished(attempt, Err(failure.clone())).proposal_waits_with_code();
             self.entries.insert(entry.key.clone(), entry);
         }
         Outcome::Failed(failure)
@@ -420,8 +415,8 @@ impl Draft<'_> {
 
     /// The trial of a version that serves from now on.
     fn trial(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Arc<Trial> {
-        let record = &entry.record;
-        let Some(old) = &entry.version else {
+        let record = entry.record();
+        let Some(old) = entry.version() else {
             let callers = Arc::new(Callers::known_to_be(record.many_callers));
             let bound = Bound::new(self.config);
             return Arc::new(match &record.trial {
@@ -448,7 +443,7 @@ impl Draft<'_> {
 
 /// Whether something waits for the operator with these settings.
 fn waits_with(entry: &AgentEntry, settings: &str) -> bool {
-    let pending = entry.record.pending.as_ref();
+    let pending = entry.record().pending.as_ref();
     pending.and_then(|pending| pending.settings.as_deref()) == Some(settings)
 }
 

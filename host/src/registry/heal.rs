@@ -41,7 +41,7 @@ impl Registry {
     /// The files of agents of which a version with this digest is remembered.
     fn files_that_may_be(&self, digest: &Digest) -> BTreeSet<PathBuf> {
         let snapshot = self.snapshot();
-        let named = snapshot.agents().filter(|entry| entry.record.digests().any(|known| known == *digest));
+        let named = snapshot.agents().filter(|entry| entry.record().digests().any(|known| known == *digest));
         let files = named.map(|entry| entry.config.component.clone());
         files.filter(|file| self.inner.loader.digest_at(file).is_none()).collect()
     }
@@ -56,7 +56,7 @@ pub(super) fn load_what_is_mended(registry: &Registry, mut brought: mpsc::Receiv
             let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
             let Some(path) = inner.store.as_ref().map(|store| store.component(&digest)) else { continue };
             let failed = inner.current.load().agents().any(|entry| {
-                entry.version.is_none() && entry.last_load.is_some() && entry.config.component == path
+                entry.version().is_none() && entry.last_load().is_some() && entry.config.component == path
             });
             if failed {
                 Registry { inner }.file_changed(&path).await;

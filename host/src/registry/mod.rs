@@ -17,6 +17,7 @@ mod retired;
 mod schema;
 mod snapshot;
 mod stable;
+mod state;
 mod store;
 mod sweep;
 mod trial;
@@ -43,8 +44,9 @@ pub use register::{
     registered_from_json,
 };
 pub use reload::SettingsChange;
-pub use snapshot::{AgentEntry, LoadReport, Snapshot, Stay};
+pub use snapshot::{AgentEntry, Incarnation, Snapshot};
 pub use stable::read as read_whole;
+pub use state::{AgentState, FailedLoad, FinishedLoad, LoadAttempt, LoadReport};
 pub use store::{Store, StoreError, component_in};
 pub use trial::Ended;
 pub use versions::ChangeError;
@@ -124,7 +126,7 @@ fn resumed(
         }
         Some(Ok(held)) => {
             let kept = kept(&held);
-            AgentEntry::loading(Arc::new(held), Arc::new(record)).proposing(&config, kept, now)
+            AgentEntry::loading(Arc::new(held), Arc::new(record)).with_latest_config(&config, kept, now)
         }
         Some(Err(reason)) => {
             tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");

@@ -46,7 +46,7 @@ impl Shown {
     pub(super) fn tell(&self, outcome: &Outcome, next: &Snapshot) {
         let AgentKey { tenant, id: agent } = &self.key;
         let ms = self.began.elapsed().as_millis() as u64;
-        let version = next.agent(&self.key).and_then(|entry| entry.version.as_ref());
+        let version = next.agent(&self.key).and_then(|entry| entry.version());
         match (outcome, version) {
             (Outcome::Live(generation), Some(version)) => {
                 if let Cause::RolledBack { from, reason } = &self.cause {

@@ -88,8 +88,8 @@ fn granted_to<'a>(
     version: &'a AgentVersion,
     over: Option<&AgentEntry>,
 ) -> Vec<&'a str> {
-    let same = over.filter(|entry| entry.record.serving_digest() == Some(version.digest));
-    let had = same.map(|entry| granted(&entry.config, &entry.record.approved)).unwrap_or_default();
+    let same = over.filter(|entry| entry.record().serving_digest() == Some(version.digest));
+    let had = same.map(|entry| granted(&entry.config, &entry.record().approved)).unwrap_or_default();
     let said = config.grants.0.iter().map(|(name, granted)| (name.as_str(), *granted));
     let imported = version.capabilities.iter().map(|(name, granted)| (*name, *granted));
     let all = said.chain(imported).filter(|(_, granted)| *granted).map(|(name, _)| name);
@@ -181,7 +181,7 @@ impl Registry {
         let prepared = self.component(component).await?;
         let (config, text) = settings(&prepared.digest())?;
         let config = Arc::new(config);
-        let approved = over.as_ref().map(|entry| entry.record.approved.clone()).unwrap_or_default();
+        let approved = over.as_ref().map(|entry| entry.record().approved.clone()).unwrap_or_default();
         let result = match self.inner.loader.self_test(&config, &prepared).await {
             Ok(()) => self.inner.loader.agent(&config, &approved, &prepared).await,
             Err(failure) => Err(failure),
@@ -192,7 +192,10 @@ impl Registry {
             let category = &version.card.category;
             allowed(&may_place, &Placing { key: &key, over: standing, category, granted })?;
         }
-        let basis = Basis::Registered { settings: text.into(), over: over.map(|entry| entry.told().clone()) };
+        let basis = Basis::Registered {
+            settings: text.into(),
+            over: over.map(|entry| entry.latest_config().clone()),
+        };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Registered, basis, began, digest, result };
         self.registered(&key, self.commit(vec![attempt], Unity::Each).await.pop())
@@ -212,7 +215,7 @@ impl Registry {
         let began = Instant::now();
         let Generate { template, ids, tags, max_concurrent } = generate;
         let template = self.entry(&template)?;
-        let version = template.version.clone().ok_or_else(|| {
+        let version = template.version().cloned().ok_or_else(|| {
             RegisterError::Invalid(format!("no version of the template `{}` serves", template.key.id))
         })?;
         let snapshot = self.snapshot();
@@ -224,7 +227,7 @@ impl Registry {
         let keys: Vec<_> = ids.iter().map(|id| AgentKey::new(tenant, id)).collect();
         let Some(first) = keys.first() else { return Ok(()) };
         let mut like = (*template.config).clone();
-        for capability in &template.record.approved {
+        for capability in &template.record().approved {
             // What was approved of the template is granted to what is made of it.
             like.grants.0.entry(capability.clone()).or_insert(true);
         }
@@ -295,7 +298,7 @@ impl Registry {
                 Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
                 other => other.map_err(failed),
             },
-            Component::Of(key) => match self.entry(&key).map(|entry| entry.version.clone()) {
+            Component::Of(key) => match self.entry(&key).map(|entry| entry.version().cloned()) {
                 Ok(Some(version)) => Ok(version.prepared.clone()),
                 Err(_) => Err(RegisterError::NoSuchAgent(key.id)),
                 Ok(None) => Err(RegisterError::Invalid(format!(

@@ -119,7 +119,7 @@ impl Registry {
         let outcomes = self.commit(attempts, Unity::Each).await;
         let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
         configs.retain(|config| {
-            let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.told(), config);
+            let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.latest_config(), config);
             stale.next().unwrap_or_default() && self.entry(&config.key).is_ok_and(stands)
         });
         configs.dedup_by(|one, other| one.key == other.key);
@@ -128,7 +128,7 @@ impl Registry {
 
     /// Loads every agent that there is.
     pub async fn load_all(&self) {
-        let agents: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
+        let agents: Vec<_> = self.snapshot().agents().map(|entry| entry.latest_config().clone()).collect();
         self.load(agents).await;
         self.inner.started.store(true, Ordering::Release);
     }
@@ -158,7 +158,8 @@ impl Registry {
         let held = turn.holder.lock().await;
         // Whoever held the turn before may have read the file after this call.
         if turn.asked.swap(false, Ordering::AcqRel) {
-            let configs: Vec<_> = self.snapshot().agents().map(|entry| entry.told().clone()).collect();
+            let configs: Vec<_> =
+                self.snapshot().agents().map(|entry| entry.latest_config().clone()).collect();
             let mine: Vec<_> = configs.into_iter().filter(|config| config.component == path).collect();
             if !mine.is_empty() {
                 let component = self.read(path).await;
@@ -210,14 +211,14 @@ impl Registry {
                 }
                 Some(entry) => {
                     let mut entry = (**entry).clone();
-                    if entry.record.registered.is_some() && named.contains(&config.key) {
+                    if entry.is_registered() && named.contains(&config.key) {
                         // The file names it from now on.
-                        let under = entry.record.registered.clone();
-                        entry.record =
-                            Arc::new(Record { registered: None, under, ..(*entry.record).clone() });
+                        let record = (**entry.record()).clone();
+                        let under = record.registered.clone();
+                        entry = entry.with_record(Record { registered: None, under, ..record });
                     }
                     let kept = store.as_ref().and_then(|store| store.digest_at(&entry.config.component));
-                    Some(entry.proposing(config, kept, now))
+                    Some(entry.with_latest_config(config, kept, now))
                 }
                 None => {
                     let record = retired.named(&config.key);
@@ -254,13 +255,13 @@ impl Registry {
             let gone: Vec<_> = removed.iter().filter_map(of_the_file).collect();
             let fewer = put.iter().filter_map(|config| {
                 let entry = current.agent(&config.key)?;
-                (**entry).clone().withdrawn(config)
+                (**entry).clone().without_withdrawn_rights(config)
             });
             let keys = gone.iter().map(|entry| entry.key.clone());
             let next = current.with(fewer.collect::<Vec<_>>(), keys);
             let now = inner.clock.now();
             for entry in &gone {
-                turn.insert(entry.key.clone(), entry.record.removed(now));
+                turn.insert(entry.key.clone(), entry.record().removed(now));
             }
             inner.publish(inner.ready(next));
         };
@@ -309,7 +310,7 @@ impl Registry {
         began: Instant,
     ) -> Vec<Attempt> {
         let Ok(entry) = self.entry(&config.key) else { return Vec::new() };
-        let record = &entry.record;
+        let record = entry.record();
         let loader = &self.inner.loader;
         let last = record.serving.as_ref().filter(|_| self.inner.store.is_some());
         if let Some(last) = last.filter(|_| entry.is_registered()) {
@@ -344,9 +345,9 @@ impl Registry {
         let Some(last) = last.filter(|_| !will_serve) else { return attempts };
         // Settings that came for the code that serves reach it, though its file holds other code: what
         // that is was known before. Those that came with other code wait for it.
-        let alone = entry.proposed.as_ref().is_none_or(|proposed| proposed.alone);
-        let under = if alone && is_known(&entry, digest) { config } else { &entry.config };
-        if Arc::ptr_eq(under, &entry.config) && entry.version.is_some() {
+        let for_serving_code = entry.proposed.as_ref().is_none_or(|proposed| proposed.for_serving_code);
+        let under = if for_serving_code && is_known(&entry, digest) { config } else { &entry.config };
+        if Arc::ptr_eq(under, &entry.config) && entry.version().is_some() {
             return attempts;
         }
         let resumed = self.resume(under, record, last.digest, component, began).await;
@@ -408,9 +409,9 @@ impl Registry {
 /// Whether the code that an agent's file holds is what it held before: what waits, what was taken back,
 /// or what failed to load the last time.
 fn is_known(entry: &AgentEntry, digest: Option<Digest>) -> bool {
-    let last = entry.last_load.as_ref().filter(|report| report.failure.is_some());
+    let last = entry.last_load().filter(|report| report.failure.is_some());
     digest.is_some_and(|digest| {
-        let waits = entry.record.pending.as_ref().is_some_and(|pending| pending.digest == digest);
-        waits || entry.record.blocked(&digest).is_some()
+        let waits = entry.record().pending.as_ref().is_some_and(|pending| pending.digest == digest);
+        waits || entry.record().blocked(&digest).is_some()
     }) || last.is_some_and(|report| report.digest == digest)
 }

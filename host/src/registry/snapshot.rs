@@ -10,6 +10,7 @@ use stockade_router::{Agent, Candidates, Change, Choice, Router};
 use super::agent::{AgentVersion, Card};
 use super::load::{LoadFailure, granted};
 use super::record::Record;
+use super::state::{AgentState, LoadAttempt, LoadReport};
 use crate::config::AgentConfig;
 use crate::domain::{AgentId, AgentKey, AgentScope, AgentStatus, Digest, TenantId};
 
@@ -75,46 +76,29 @@ pub struct AgentEntry {
     pub key: AgentKey,
     /// The settings that it serves under.
     pub config: Arc<AgentConfig>,
-    /// Other settings that it was told since, and that its code has not gone live with.
-    pub(super) proposed: Option<Proposal>,
+    /// Later settings, with which its code has not gone live.
+    pub(super) proposed: Option<ProposedConfig>,
     /// What clients see: the serving version's card, or the settings' word while there is none.
     pub card: Arc<Card>,
-    /// What serves.
-    pub version: Option<Arc<AgentVersion>>,
-    /// How the last load went; `None` while the first is under way.
-    pub last_load: Option<LoadReport>,
+    /// Where it stands. It follows from loads, and from what the record says waits.
+    state: AgentState,
     /// What is remembered of it across restarts.
-    pub record: Arc<Record>,
-    /// The same for as long as the agent is there: who comes later under its id has another.
-    pub stay: Arc<Stay>,
+    record: Arc<Record>,
+    /// The same from the moment the agent is added to its removal: a later agent of its id has another.
+    pub incarnation: Arc<Incarnation>,
 }
 
-/// An agent's stay among the agents, from the moment it is added to its removal.
+/// Tells an agent from an earlier one of the same id.
 #[derive(Debug, Default)]
-pub struct Stay;
+pub struct Incarnation;
 
 /// Settings that are proposed with whatever the component's file holds.
 #[derive(Clone)]
-pub(super) struct Proposal {
+pub(super) struct ProposedConfig {
     pub(super) config: Arc<AgentConfig>,
-    /// Whether they came for the code that serves: other code neither came with them nor waits with
+    /// Whether they are for the code that serves: other code neither came with them nor waits with
     /// settings of its own.
-    pub(super) alone: bool,
-}
-
-/// How a load went.
-#[derive(Debug, Clone)]
-pub struct LoadReport {
-    /// When it ended.
-    pub at: SystemTime,
-    /// How long it took, from the news to the end.
-    pub took: Duration,
-    /// The SHA-256 of the component that it was about, where that was read.
-    pub digest: Option<Digest>,
-    /// What failed, if something did.
-    pub failure: Option<LoadFailure>,
-    /// Since when loads have failed, if the last one did.
-    pub failing_since: Option<SystemTime>,
+    pub(super) for_serving_code: bool,
 }
 
 impl AgentEntry {
@@ -125,35 +109,47 @@ impl AgentEntry {
             card: Arc::new(Card::from_overlay(&config.key.id, &config.overlay)),
             config,
             proposed: None,
-            version: None,
-            last_load: None,
+            state: AgentState::Loading,
             record,
-            stay: Arc::default(),
+            incarnation: Arc::default(),
         }
     }
 
-    /// Where it stands.
+    /// The word for where it stands.
     pub fn status(&self) -> AgentStatus {
-        match (&self.record.pending, &self.version, &self.last_load) {
-            // What waits is worth the operator's eye; what served serves on.
-            (Some(_), _, Some(_)) => AgentStatus::PendingApproval,
-            (_, Some(_), _) => AgentStatus::Active,
-            (_, None, None) => AgentStatus::Loading,
-            (_, None, Some(report)) => {
-                report.failure.as_ref().map_or(AgentStatus::Loading, LoadFailure::status)
-            }
-        }
+        self.state.status()
     }
 
-    /// What it was told last: by agents.toml, or by whoever registered it.
-    pub fn told(&self) -> &Arc<AgentConfig> {
+    /// What serves.
+    pub fn version(&self) -> Option<&Arc<AgentVersion>> {
+        self.state.version()
+    }
+
+    /// How the last load ended; `None` while the first is under way.
+    pub fn last_load(&self) -> Option<LoadReport<'_>> {
+        self.state.last_load()
+    }
+
+    /// What is remembered of it across restarts.
+    pub fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    /// The same agent with another record.
+    pub(super) fn with_record(self, record: impl Into<Arc<Record>>) -> Self {
+        let record = record.into();
+        Self { state: self.state.approval_changed(record.pending.is_some()), record, ..self }
+    }
+
+    /// The latest settings: of agents.toml, or of whoever registered it.
+    pub fn latest_config(&self) -> &Arc<AgentConfig> {
         self.proposed.as_ref().map_or(&self.config, |proposed| &proposed.config)
     }
 
-    /// The same agent, told these settings. What serves keeps its own until its code goes live with
+    /// The same agent under these latest settings. What serves keeps its own until its code goes live with
     /// others, but for rights that are withdrawn: those end now. `kept` is the component of what serves by its
     /// settings, where the data folder keeps that.
-    pub(super) fn proposing(
+    pub(super) fn with_latest_config(
         mut self,
         config: &Arc<AgentConfig>,
         kept: Option<Digest>,
@@ -163,7 +159,7 @@ impl AgentEntry {
             return Self { config: config.clone(), proposed: None, ..self };
         }
         let nothing_waits = self.record.pending.as_ref().is_none_or(|pending| pending.settings.is_none());
-        let alone = self.proposed.as_ref().is_none_or(|proposed| proposed.alone)
+        let for_serving_code = self.proposed.as_ref().is_none_or(|proposed| proposed.for_serving_code)
             && nothing_waits
             && config.component == self.config.component;
         let approved = &self.record.approved;
@@ -172,10 +168,12 @@ impl AgentEntry {
             let settings = fewer.fingerprint(&grants);
             let mut record = self.record.restricted(settings, now);
             record.remember(&fewer, kept);
-            if let Some(version) = &self.version {
+            if self.version().is_some() {
                 let generation = record.generation;
-                let version = AgentVersion { generation, loaded_at: now, ..(**version).clone() };
-                self.version = Some(Arc::new(version.under(settings, grants)));
+                self.state = self.state.map_version(|version| {
+                    let version = AgentVersion { generation, loaded_at: now, ..(*version).clone() };
+                    Arc::new(version.under(settings, grants))
+                });
                 self.record = Arc::new(record);
             }
             self.config = Arc::new(fewer);
@@ -184,19 +182,19 @@ impl AgentEntry {
         if *self.config == **config {
             self.config = config.clone();
         } else {
-            self.proposed = Some(Proposal { config: config.clone(), alone });
+            self.proposed = Some(ProposedConfig { config: config.clone(), for_serving_code });
         }
         self
     }
 
     /// The same agent without the rights that these settings withdraw, where that could not be written down:
     /// its record stays what is on disk, and so does its generation. `None` if they withdraw none.
-    pub(super) fn withdrawn(mut self, config: &AgentConfig) -> Option<Self> {
+    pub(super) fn without_withdrawn_rights(mut self, config: &AgentConfig) -> Option<Self> {
         let approved = &self.record.approved;
         let fewer = with_fewer_rights(&self.config, config, approved)?;
         let grants = granted(&fewer, approved);
         let settings = fewer.fingerprint(&grants);
-        self.version = self.version.map(|version| Arc::new((*version).clone().under(settings, grants)));
+        self.state = self.state.map_version(|version| Arc::new((*version).clone().under(settings, grants)));
         self.config = Arc::new(fewer);
         Some(self)
     }
@@ -212,31 +210,29 @@ impl AgentEntry {
     }
 
     /// The same agent after what its file holds did not go live: settings that came with it wait with it.
-    pub(super) fn with_code(mut self) -> Self {
+    pub(super) fn proposal_waits_with_code(mut self) -> Self {
         if let Some(proposed) = &mut self.proposed {
-            proposed.alone = false;
+            proposed.for_serving_code = false;
         }
         self
     }
 
     /// The same agent after a load ended.
-    pub(super) fn loaded(mut self, report: LoadReport) -> Self {
-        let failing = self.last_load.as_ref().and_then(|last| last.failing_since);
-        let failing_since = report.failure.is_some().then(|| failing.unwrap_or(report.at));
-        self.last_load = Some(LoadReport { failing_since, ..report });
+    pub(super) fn load_finished(mut self, attempt: LoadAttempt, result: Result<(), LoadFailure>) -> Self {
+        let pending = self.record.pending.is_some();
+        self.state = self.state.load_finished(attempt, result, pending);
         self
     }
 
     /// The same agent after what was to happen to it could not.
     pub(super) fn failed(self, at: SystemTime, failure: LoadFailure) -> Self {
-        let (took, digest, failing_since) = Default::default();
-        self.loaded(LoadReport { at, took, digest, failure: Some(failure), failing_since })
+        self.load_finished(LoadAttempt { at, took: Duration::ZERO, digest: None }, Err(failure))
     }
 
     /// The same agent with this version serving.
-    pub(super) fn serving(mut self, version: Arc<AgentVersion>, record: Record) -> Self {
+    pub(super) fn went_live(mut self, version: Arc<AgentVersion>, record: Record) -> Self {
         self.card = version.card.clone();
-        self.version = Some(version);
+        self.state = self.state.went_live(version, record.pending.is_some());
         self.record = Arc::new(record);
         self
     }
@@ -274,8 +270,8 @@ impl Snapshot {
         let mut changes = Vec::new();
         for entry in entries {
             let agents = Arc::make_mut(tenants.entry(entry.key.tenant.clone()).or_default());
-            let routed = agents.get(&entry.key.id).filter(|old| old.version.is_some()).map(|old| &old.card);
-            match (&entry.version, routed) {
+            let routed = agents.get(&entry.key.id).filter(|old| old.version().is_some()).map(|old| &old.card);
+            match (entry.version(), routed) {
                 // The router need not learn again what it knows.
                 (Some(_), Some(known)) if *known == entry.card => {}
                 (Some(_), _) => changes.push(Change::Put(entry.card.routed(routing_id(&entry.key)))),
@@ -286,7 +282,7 @@ impl Snapshot {
         }
         for key in removed {
             let Some(agents) = tenants.get_mut(&key.tenant).map(Arc::make_mut) else { continue };
-            if agents.remove(&key.id).is_some_and(|old| old.version.is_some()) {
+            if agents.remove(&key.id).is_some_and(|old| old.version().is_some()) {
                 changes.push(Change::Remove(routing_id(&key)));
             }
             if agents.is_empty() {
@@ -303,7 +299,7 @@ impl Snapshot {
 
     /// The same agents under other settings of the router.
     pub(super) fn routed_by(&self, settings: stockade_router::Settings) -> Self {
-        let serving = self.agents().filter(|entry| entry.version.is_some());
+        let serving = self.agents().filter(|entry| entry.version().is_some());
         let router = Router::build(settings, serving.map(|entry| entry.card.routed(routing_id(&entry.key))));
         Self { tenants: self.tenants.clone(), router, candidates: Mutex::default() }
     }
@@ -361,7 +357,7 @@ impl Snapshot {
         if let Some(known) = self.candidates.lock().get(tenant, scope) {
             return known;
         }
-        let serving = || self.agents_of(tenant).filter(|entry| entry.version.is_some());
+        let serving = || self.agents_of(tenant).filter(|entry| entry.version().is_some());
         let made = Arc::new(if scope.is_all() && serving().count() == self.router.len() {
             self.router.all()
         } else {

@@ -129,7 +129,7 @@ impl Registry {
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
         let (id, entry) = (&key.id, self.entry(key)?);
-        let record = &entry.record;
+        let record = entry.record();
         let pending = match &record.pending {
             Some(pending) if pending.digest != digest => {
                 return Err(ChangeError::OtherWaits {
@@ -158,13 +158,13 @@ impl Registry {
                 let config = read(key, text).map_err(ChangeError::Settings)?;
                 (Arc::new(config), Basis::Waiting { settings: text.into() })
             }
-            Some(_) => (entry.told().clone(), Basis::Standing),
+            Some(_) => (entry.latest_config().clone(), Basis::Standing),
             None => (entry.config.clone(), Basis::Standing),
         };
         // What was taken back may be gone from the store: then it comes from its file.
         let prepared = match self.stored(&digest).await {
             Ok(prepared) => prepared,
-            Err(_) => match self.read(&entry.told().component).await {
+            Err(_) => match self.read(&entry.latest_config().component).await {
                 Ok(prepared) if prepared.digest() == digest => prepared,
                 Ok(_) => return Err(ChangeError::NothingWaits(id.clone())),
                 Err(failure) => return Err(ChangeError::Failed(failure)),
@@ -199,9 +199,9 @@ impl Registry {
         may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let (id, entry) = (&key.id, self.entry(key)?);
-        let serving = entry.record.serving_digest();
+        let serving = entry.record().serving_digest();
         if let Some(to) = to
-            && !entry.record.previous.iter().any(|release| release.digest == to)
+            && !entry.record().previous.iter().any(|release| release.digest == to)
         {
             return Err(ChangeError::NotKept { agent: id.clone(), to, serving });
         }
@@ -220,10 +220,10 @@ impl Registry {
         let began = Instant::now();
         let mut last = ChangeError::NoEarlierVersion(entry.key.id.clone());
         let wanted = |release: &&Release| to.is_none_or(|to| to == release.digest);
-        for release in entry.record.previous.iter().filter(wanted) {
+        for release in entry.record().previous.iter().filter(wanted) {
             let loader = &self.inner.loader;
             let version = match self.stored(&release.digest).await {
-                Ok(prepared) => loader.agent(&entry.config, &entry.record.approved, &prepared).await,
+                Ok(prepared) => loader.agent(&entry.config, &entry.record().approved, &prepared).await,
                 Err(failure) => Err(failure),
             };
             match version {
@@ -287,12 +287,11 @@ impl Registry {
             let wanted =
                 |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.key));
             let changed = current.agents().filter(wanted).filter_map(|entry| {
-                let version = entry.version.as_ref()?;
-                let mut record = (*entry.record).clone();
+                let version = entry.version()?;
+                let mut record = (**entry.record()).clone();
                 record.trial = version.trial.so_far(version.digest);
                 record.many_callers |= version.trial.callers().are_many();
-                (record != *entry.record)
-                    .then(|| AgentEntry { record: Arc::new(record), ..(**entry).clone() })
+                (record != **entry.record()).then(|| (**entry).clone().with_record(record))
             });
             Amendment { put: changed.collect(), ..Amendment::default() }
         };
@@ -334,7 +333,7 @@ impl Registry {
     async fn take_back(&self, key: &AgentKey, digest: Digest, reason: &str) {
         loop {
             let Ok(entry) = self.entry(key) else { return };
-            if entry.record.serving.as_ref().is_none_or(|serving| serving.digest != digest) {
+            if entry.record().serving.as_ref().is_none_or(|serving| serving.digest != digest) {
                 return;
             }
             match self.go_back(&entry, digest, None, reason, &|_| Decision::Allowed).await {

@@ -318,7 +318,7 @@ impl Inner {
 
 /// The version that serves for `entry`, or why none does.
 fn serving(entry: &AgentEntry) -> Result<Arc<AgentVersion>, Failure> {
-    if let Some(version) = &entry.version {
+    if let Some(version) = entry.version() {
         return Ok(version.clone());
     }
     let reason = match entry.status() {

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::domain::{AgentKey, Denial, Failure};
 use crate::engine::Lane;
-use crate::registry::{AgentEntry, Stay};
+use crate::registry::{AgentEntry, Incarnation};
 
 /// What an agent is doing now and has done since the start.
 #[derive(Debug, Clone, Default)]
@@ -91,22 +91,22 @@ pub(super) struct Stats {
 
 #[derive(Debug, Default)]
 struct Agents {
-    counters: HashMap<AgentKey, (Weak<Stay>, Arc<AgentStats>)>,
+    counters: HashMap<AgentKey, (Weak<Incarnation>, Arc<AgentStats>)>,
     /// The number at which they are swept next.
     sweep: usize,
 }
 
 impl Agents {
     fn get(&self, entry: &AgentEntry) -> Option<&Arc<AgentStats>> {
-        let (stay, stats) = self.counters.get(&entry.key)?;
-        std::ptr::eq(stay.as_ptr(), Arc::as_ptr(&entry.stay)).then_some(stats)
+        let (incarnation, stats) = self.counters.get(&entry.key)?;
+        std::ptr::eq(incarnation.as_ptr(), Arc::as_ptr(&entry.incarnation)).then_some(stats)
     }
 
     fn sweep(&mut self) {
         if self.counters.len() < self.sweep.max(SWEEP) {
             return;
         }
-        self.counters.retain(|_, (stay, _)| stay.strong_count() > 0);
+        self.counters.retain(|_, (incarnation, _)| incarnation.strong_count() > 0);
         self.sweep = self.counters.len() * 2;
     }
 }
@@ -123,7 +123,7 @@ impl Stats {
         }
         agents.sweep();
         let stats: Arc<AgentStats> = Arc::default();
-        agents.counters.insert(entry.key.clone(), (Arc::downgrade(&entry.stay), stats.clone()));
+        agents.counters.insert(entry.key.clone(), (Arc::downgrade(&entry.incarnation), stats.clone()));
         stats
     }
 

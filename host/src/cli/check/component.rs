@@ -36,8 +36,8 @@ pub(super) async fn check(file: &Path) -> anyhow::Result<Report> {
     host.load_all().await;
     let snapshot = host.registry.snapshot();
     let entry = snapshot.agents().next().context("the component was not loaded")?;
-    let failure = entry.last_load.as_ref().and_then(|report| report.failure.as_ref());
-    Ok(match (&entry.version, failure) {
+    let failure = entry.last_load().and_then(|report| report.failure);
+    Ok(match (entry.version(), failure) {
         (Some(version), _) => accepted(file, version, default_memory, lint(&host.config(), entry.routed())),
         (None, Some(reason)) => refused(file, &reason.to_string()),
         (None, None) => refused(file, "the check was interrupted"),
