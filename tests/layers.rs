@@ -28,7 +28,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scheduler", &["domain", "config", "telemetry", "bindings", "capabilities", "engine", "registry"]),
     ("auth", &["domain", "storage", "config"]),
     ("shutdown", &["domain"]),
-    ("api", &["domain", "config", "telemetry", "registry", "scheduler", "auth", "shutdown"]),
+    ("operations", &["domain", "config", "telemetry", "registry", "scheduler", "shutdown"]),
+    // A door knows what may be asked, and neither the registry nor the scheduler behind it.
+    ("api", &["domain", "config", "telemetry", "operations", "auth", "shutdown"]),
     (
         "app",
         &[
@@ -43,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "scheduler",
             "auth",
             "shutdown",
+            "operations",
             "api",
         ],
     ),
@@ -57,6 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "registry",
             "auth",
+            "operations",
             "api",
             "app",
             "shutdown",

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
+use stockade::api::{ROUTES, Route};
+use stockade::domain::Role;
+use stockade::operations::{Operation, Subject, Terms};
 
 use crate::support::fleet::{self, digest, failing, of_category, plain, wanting};
 use crate::support::{Fleet, Reply, Request, Server, root};
@@ -13,6 +16,7 @@ const CALLER: &str = "key-of-a-caller-0123456789abcdef0123";
 const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
 const WIDE: &str = "key-of-a-wide-admin-0123456789abcdef";
 const OPERATOR: &str = "key-of-an-operator-0123456789abcdef0";
+const TREASURER: &str = "key-of-a-category-admin-0123456789ab";
 const FINANCE: &str = "key-for-a-category-0123456789abcdef0";
 
 fn key(name: &str, key: &str, role: &str, scope: &str) -> String {
@@ -39,85 +43,103 @@ fn with_json(method: &str, target: &str, body: &Value) -> Request {
     Request::new(method, target).header("content-type", "application/json").body(body.to_string())
 }
 
-/// What a path asks of who takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    /// Nothing, not even a key.
-    Nothing,
-    /// A key, of whatever role; it is told of the agents in its scope.
-    Key,
-    /// A key whose scope has the agent.
-    Scope,
-    /// That, and the role `admin`.
-    Admin,
-    /// The role `operator`.
-    Operator,
+/// How a route is asked about the agent `id`, by somebody called `who`.
+fn request(route: &Route, id: &str, who: &str) -> Request {
+    let task = json!({ "task": "say something" });
+    let body = match route.operation {
+        Operation::Route | Operation::SmartExecute => Some(task),
+        Operation::Execute => Some(json!({ "agent": id, "query": "x" })),
+        Operation::ExecuteAgent => Some(json!({ "query": "x" })),
+        Operation::Batch => Some(json!([{ "agent": id, "query": "x" }])),
+        // A component that is nobody's: whoever may put an agent there puts none.
+        Operation::Register => Some(json!({ "id": id, "component": "nobody" })),
+        Operation::Replace => Some(json!({ "component": "nobody" })),
+        Operation::Generate => {
+            Some(json!({ "template": id, "count": 1, "prefix": format!("team-{who}-{id}-") }))
+        }
+        Operation::Approve | Operation::RollBack => Some(json!({})),
+        Operation::ListAgents
+        | Operation::ShowAgent
+        | Operation::AgentStatus
+        | Operation::Stats
+        | Operation::Metrics
+        | Operation::Remove
+        | Operation::Health
+        | Operation::Readiness => None,
+    };
+    let target = route.path.replace("{id}", id);
+    match body {
+        Some(body) => with_json(route.method.as_str(), &target, &body),
+        None => Request::new(route.method.as_str(), &target),
+    }
 }
 
-/// Every path that the host answers: what it needs, and how it is asked about the agent `id`.
-fn paths(id: &str) -> Vec<(Needs, &'static str, Request)> {
-    use Needs::{Admin, Key, Nothing, Operator, Scope};
-    let agent = |rest: &str| format!("/api/agents/{id}{rest}");
-    let task = json!({ "task": "say something" });
-    let query = json!({ "agent": id, "query": "x" });
-    vec![
-        (Key, "/orchestrator/route", Request::post("/orchestrator/route", &task)),
-        (Scope, "/orchestrator/execute", Request::post("/orchestrator/execute", &query)),
-        (Key, "/orchestrator/smart-execute", Request::post("/orchestrator/smart-execute", &task)),
-        (Key, "/orchestrator/batch", Request::post("/orchestrator/batch", &json!([query]))),
-        (Key, "/orchestrator/agents", Request::get("/orchestrator/agents")),
-        (Scope, "/orchestrator/agents/{id}", Request::get(&format!("/orchestrator/agents/{id}"))),
-        (Key, "/orchestrator/stats", Request::get("/orchestrator/stats")),
-        (Admin, "/api/agents", Request::post("/api/agents", &json!({ "id": id, "component": "team-1" }))),
-        (
-            Admin,
-            "/api/agents/generate",
-            Request::post(
-                "/api/agents/generate",
-                &json!({ "template": id, "count": 1, "prefix": "team-made-" }),
-            ),
-        ),
-        (Admin, "/api/agents/{id}", with_json("PUT", &agent(""), &json!({ "component": "team-1" }))),
-        (Admin, "/api/agents/{id}", Request::new("DELETE", &agent(""))),
-        (Admin, "/api/agents/{id}/approve", with_json("POST", &agent("/approve"), &json!({}))),
-        (Admin, "/api/agents/{id}/rollback", with_json("POST", &agent("/rollback"), &json!({}))),
-        (Scope, "/api/agents/{id}/execute", Request::post(&agent("/execute"), &json!({ "query": "x" }))),
-        (Key, "/api/agents/status", Request::get("/api/agents/status")),
-        (Key, "/agents/status", Request::get("/agents/status")),
-        (Operator, "/metrics", Request::get("/metrics")),
-        (Nothing, "/healthz", Request::get("/healthz")),
-        (Nothing, "/liveness", Request::get("/liveness")),
-        (Nothing, "/health", Request::get("/health")),
-        (Nothing, "/readyz", Request::get("/readyz")),
-        (Nothing, "/readiness", Request::get("/readiness")),
-    ]
+/// A key, with what it reaches.
+struct Caller {
+    name: &'static str,
+    key: &'static str,
+    role: Role,
+    /// The agents that it reaches among those that there are, and whether one that there is not could be put
+    /// by it.
+    reaches: fn(&str) -> bool,
+    may_be_new: bool,
+}
+
+const fn caller(
+    name: &'static str,
+    key: &'static str,
+    role: Role,
+    reaches: fn(&str) -> bool,
+    may_be_new: bool,
+) -> Caller {
+    Caller { name, key, role, reaches, may_be_new }
+}
+
+const CALLERS: &[Caller] = &[
+    caller("caller", CALLER, Role::Call, |id| id == "team-1", false),
+    caller("finance", FINANCE, Role::Call, |id| id == "books", true),
+    caller("admin", ADMIN, Role::Admin, |id| id == "team-1", false),
+    caller("treasurer", TREASURER, Role::Admin, |id| id == "books", true),
+    caller("wide", WIDE, Role::Admin, |_| true, true),
+    caller("operator", OPERATOR, Role::Operator, |_| true, true),
+];
+
+impl Caller {
+    /// Whether this may be asked about the agent `id`.
+    fn may(&self, terms: Terms, id: &str) -> bool {
+        let Some(role) = terms.role else { return true };
+        let reaches = match terms.subject {
+            Subject::Agent => (self.reaches)(id),
+            Subject::Place if id == "ghost" => self.may_be_new,
+            Subject::Place => (self.reaches)(id),
+            Subject::Everybody | Subject::Callers | Subject::Host => true,
+        };
+        self.role >= role && reaches
+    }
 }
 
 #[test]
-fn every_path_asks_for_its_role_and_scope() {
-    let fleet = fleet();
+fn every_operation_asks_for_its_role_and_scope() {
+    let agents = "[agents.books]\ncomponent = \"<echo>\"\ncategory = \"finance\"\n";
+    let fleet = Fleet::new(&format!(
+        "{}{}[agents.team-1]\ncomponent = \"<echo>\"\n[agents.other]\ncomponent = \"<echo>\"\n{agents}",
+        keys(),
+        key("treasurer", TREASURER, "admin", "\"category:finance\"")
+    ));
     let server = fleet.start().key(OPERATOR).serve();
-    for id in ["team-1", "other", "ghost"] {
-        let inside = id == "team-1";
-        for (needs, path, request) in paths(id) {
-            let keyless = server.ask_plainly(request.clone());
-            assert_eq!(keyless.status == 401, needs != Needs::Nothing, "{path} without a key");
-            for (who, secret, role, has) in [
-                ("caller", CALLER, 0, inside),
-                ("admin", ADMIN, 1, inside),
-                ("wide", WIDE, 1, true),
-                ("operator", OPERATOR, 2, true),
-            ] {
-                let may = match needs {
-                    Needs::Nothing | Needs::Key => true,
-                    Needs::Scope => has,
-                    Needs::Admin => role >= 1 && has,
-                    Needs::Operator => role >= 2,
-                };
-                let reply = server.ask_plainly(request.clone().key(secret));
-                if may {
-                    assert!(reply.status != 403 && reply.status != 401, "{who} {path} {id}: {}", reply.text);
+    for id in ["team-1", "other", "books", "ghost"] {
+        for route in ROUTES {
+            let terms = route.operation.terms();
+            let keyless = server.ask_plainly(request(route, id, "nobody"));
+            assert_eq!(keyless.status == 401, terms.role.is_some(), "{} without a key", route.path);
+            for caller in CALLERS {
+                let reply = server.ask_plainly(request(route, id, caller.name).key(caller.key));
+                let Caller { name, .. } = caller;
+                if caller.may(terms, id) {
+                    let fine = reply.status != 403 && reply.status != 401;
+                    assert!(fine, "{name} {} {} {id}: {}", route.method, route.path, reply.text);
                 } else {
+                    assert_eq!(reply.status, 403, "{name} {} {} {id}", route.method, route.path);
                     reply.expect_failure(403, "forbidden");
                 }
             }
@@ -125,16 +147,24 @@ fn every_path_asks_for_its_role_and_scope() {
     }
     // What was asked for changed nothing of what is not the scoped keys'.
     assert_eq!(server.agent("other")["generation"], 1);
+    server.get("/orchestrator/agents/ghost").expect_failure(404, "agent_not_found");
 }
 
 #[test]
-fn the_table_above_has_every_path_that_is_served() {
-    let source = fs::read_to_string(root().join("host/src/api/mod.rs")).expect("the paths");
-    let served: BTreeSet<&str> =
-        source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    let known = paths("x");
-    let known: BTreeSet<&str> = known.iter().map(|(_, path, _)| *path).collect();
-    assert_eq!(served, known);
+fn every_operation_has_a_route_and_no_route_is_none() {
+    let asked: BTreeSet<Operation> = ROUTES.iter().map(|route| route.operation).collect();
+    assert_eq!(asked, BTreeSet::from(Operation::ALL));
+    // The router is made of that table alone.
+    let mut routed = 0;
+    for file in fs::read_dir(root().join("host/src/api")).expect("the door") {
+        let text = fs::read_to_string(file.expect("a file").path()).expect("its source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        routed += code.matches("router.route(").count();
+        for other in [".route(\"", ".nest(", ".route_service(", ".nest_service(", ".merge("] {
+            assert!(!code.contains(other), "{other}");
+        }
+    }
+    assert_eq!(routed, 1);
 }
 
 #[test]
@@ -146,13 +176,11 @@ fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
         body["request_id"] = Value::Null;
         (reply.status, body.to_string().replace(name, "NAME"))
     };
-    for ((_, path, there), (_, _, not)) in paths("other").into_iter().zip(paths("ghost")) {
-        if !path.starts_with("/api/agents") || path == "/api/agents/status" {
-            continue;
-        }
-        let there = told(server.ask_plainly(there.key(ADMIN)), "other");
-        let not = told(server.ask_plainly(not.key(ADMIN)), "ghost");
-        assert_eq!(there, not, "{path}");
+    let of_one = |route: &&Route| matches!(route.operation.terms().subject, Subject::Agent | Subject::Place);
+    for route in ROUTES.iter().filter(of_one) {
+        let there = told(server.ask_plainly(request(route, "other", "x").key(ADMIN)), "other");
+        let not = told(server.ask_plainly(request(route, "ghost", "x").key(ADMIN)), "ghost");
+        assert_eq!(there, not, "{}", route.path);
     }
     // Nor by what a new agent is to share: an agent, or the digest of what it runs.
     let share = |component: &str| {

@@ -17,6 +17,7 @@ use crate::config::{self, AuthConfig, Config, RouterConfig};
 use crate::domain::{AgentId, AgentKey, AgentScope, Clock, Principal, RequestId, SystemClock, TenantId};
 pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
+use crate::operations::{self, Operations, RequestIds};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
@@ -154,14 +155,31 @@ impl Host {
 
     fn api(&self, authenticator: Authenticator, shutdown: Shutdown) -> Api {
         let authenticator = Arc::new(ArcSwap::from_pointee(authenticator));
-        self.scheduler.follow_keys(Arc::new(KeysNow(authenticator.clone())));
+        let (keys, request_ids) = (Arc::new(KeysNow(authenticator.clone())), random_request_ids());
+        self.scheduler.follow_keys(keys.clone());
         Api::new(Handles {
-            registry: self.registry.clone(),
-            scheduler: self.scheduler.clone(),
+            operations: self.operations(keys, request_ids.clone(), shutdown.clone()),
             config: self.config.clone(),
             authenticator,
             server: Arc::new(ArcSwap::from_pointee(self.config.load().server.clone())),
-            request_ids: random_request_ids(),
+            request_ids,
+            shutdown,
+        })
+    }
+
+    /// Everything that may be asked of this host, with the keys that `keys` knows.
+    fn operations(
+        &self,
+        keys: Arc<dyn scheduler::Keys>,
+        request_ids: RequestIds,
+        shutdown: Shutdown,
+    ) -> Operations {
+        Operations::new(operations::Handles {
+            registry: self.registry.clone(),
+            scheduler: self.scheduler.clone(),
+            config: self.config.clone(),
+            keys,
+            request_ids,
             shutdown,
             started: Instant::now(),
         })
@@ -356,7 +374,7 @@ async fn settle(host: &Host) {
 }
 
 /// Ids of 128 random bits; the operating system is asked once for many.
-fn random_request_ids() -> api::RequestIds {
+fn random_request_ids() -> RequestIds {
     let pool = parking_lot::Mutex::new(Vec::new());
     Arc::new(move || {
         let mut pool = pool.lock();

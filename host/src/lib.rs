@@ -13,6 +13,8 @@ pub mod engine;
 pub mod registry;
 pub mod scheduler;
 
+pub mod operations;
+
 pub mod auth;
 pub mod telemetry;
 

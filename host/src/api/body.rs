@@ -154,12 +154,9 @@ fn parse<'de, T: Deserialize<'de>>(
 ) -> Result<T, ApiError> {
     let max = server.max_json_depth;
     if json::is_deeper(body, max) {
-        return Err(ApiError::InvalidRequest {
-            field: None,
-            message: format!(
-                "the body is nested more than {max} levels deep: make it flatter (`max_json_depth` in [server])"
-            ),
-        });
+        return Err(ApiError::invalid(format!(
+            "the body is nested more than {max} levels deep: make it flatter (`max_json_depth` in [server])"
+        )));
     }
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
@@ -167,7 +164,7 @@ fn parse<'de, T: Deserialize<'de>>(
         Some(byte) if *byte == opening => part(body),
         Some(_) => {
             serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
-            Err(ApiError::InvalidRequest { field: None, message: format!("the body must be {kind}") })
+            Err(ApiError::invalid(format!("the body must be {kind}")))
         }
     }
 }
@@ -200,7 +197,7 @@ fn wrong_field<'de, T: Deserialize<'de>>(json: &'de [u8], error: &serde_json::Er
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     match missing {
         Some(field) => ApiError::field(field, "is required"),
-        None => ApiError::InvalidRequest { field: None, message: shown(&text).to_owned() },
+        None => ApiError::invalid(shown(&text).to_owned()),
     }
 }
 
@@ -211,6 +208,7 @@ fn shown(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::Failure;
 
     #[derive(Debug, Deserialize)]
     struct Sample {
@@ -221,7 +219,7 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named() {
         let field = |json: &[u8]| match part::<Sample>(json) {
-            Err(ApiError::InvalidRequest { field, message }) => (field, message),
+            Err(ApiError::Operation(Failure::Invalid { field, message })) => (field, message),
             other => panic!("{other:?}"),
         };
         let (name, message) = field(br#"{"task": 5}"#);

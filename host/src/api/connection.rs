@@ -30,7 +30,6 @@ use tower_service::Service;
 use super::activity::{Activity, Busy, Open, Patience};
 use super::client::{Peer, client_address};
 use super::front::Refused;
-use super::health;
 use super::outgoing::Answer;
 use super::seats::{Client, Crowd, NoSeat, Place};
 use super::serve::Door;
@@ -195,7 +194,7 @@ async fn respond(
 ) -> (Response, Option<Client>) {
     let mut request = request.map(Body::new);
     let mut client = None;
-    if !health::is_open(request.uri().path()) {
+    if !super::is_open(request.uri().path()) {
         let seat = match handed_on(&request, door) {
             Ok(found) => {
                 client = found;

@@ -12,8 +12,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::answer;
-use super::call::Ran;
-use crate::domain::{AgentId, Denial, Failure, Receipt, RecordedFailure, text};
+use crate::domain::{Denial, Failure, Receipt, RecordedFailure, text};
+use crate::operations::{self, Ran};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -25,28 +25,9 @@ const PATH_SHOWN: usize = 1024;
 /// Why a request got no answer. `Display` is the public message.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ApiError {
-    /// A call ended without a reply.
-    #[error("{failure}")]
-    Call {
-        /// How it ended.
-        failure: Failure,
-        /// The agent that it was for.
-        agent: Option<Box<str>>,
-        /// What it came to, where it got as far as the agent.
-        ran: Option<Box<Ran>>,
-    },
-    /// An answer for which its batch has no room left.
-    #[error(
-        "the answers of this batch exceed its limit of {limit} bytes together: send fewer items at once, or this one alone"
-    )]
-    BatchFull {
-        /// Bytes of all answers of a batch.
-        limit: usize,
-        /// The agent that gave it.
-        agent: Box<str>,
-        /// What the call came to.
-        ran: Box<Ran>,
-    },
+    /// An operation was not carried out.
+    #[error(transparent)]
+    Operation(#[from] operations::Failure),
     /// An answer for which too many others wait to be read.
     #[error(
         "answers that nobody has read yet leave no room for this one: read them, or ask for less at once (`key_answers` and `max_answers` in [server])"
@@ -69,34 +50,15 @@ pub(super) enum ApiError {
     /// The body is not JSON, or ended early.
     #[error("{0}")]
     MalformedJson(String),
-    /// The request is understood and wrong.
-    #[error("{message}")]
-    InvalidRequest {
-        /// The field or parameter at fault.
-        field: Option<String>,
-        /// What is wrong with it, and what would be right.
-        message: String,
-    },
     /// No key, or none that is known.
     #[error("a valid key is required: send it as `Authorization: Bearer KEY`")]
     Unauthorized,
-    /// What is asked does not go with what there is.
-    #[error("{message}")]
-    Conflict {
-        /// What stands in the way, and what to do.
-        message: String,
-        /// The agent that it is about.
-        agent: Box<str>,
-    },
     /// A caller without a key, from where those are not let in.
     #[error("{0}")]
     Forbidden(&'static str),
     /// Nothing is served under this path.
     #[error("there is nothing at this path")]
     NotFound,
-    /// No agent fits the task.
-    #[error("no agent matched this task: say it in other words, or name an agent on /orchestrator/execute")]
-    NoAgentMatched,
     /// The path does not take this method.
     #[error("this path does not take this method: the `Allow` header names those it takes")]
     MethodNotAllowed,
@@ -109,12 +71,6 @@ pub(super) enum ApiError {
     /// A body that says it is not JSON.
     #[error("the body must be {0}")]
     UnsupportedMediaType(&'static str),
-    /// Something of ours broke.
-    #[error("the host failed to answer; its log says why under the request's id")]
-    Internal {
-        /// What broke, for the log.
-        internal: String,
-    },
 }
 
 /// A failure's place among the statuses.
@@ -127,7 +83,17 @@ struct Verdict {
 impl ApiError {
     /// A field that is wrong; `message` goes on after the field's name.
     pub(super) fn field(field: &str, message: impl std::fmt::Display) -> Self {
-        Self::InvalidRequest { field: Some(field.to_owned()), message: format!("`{field}` {message}") }
+        operations::Failure::field(field, message).into()
+    }
+
+    /// A request that is understood and wrong.
+    pub(super) fn invalid(message: String) -> Self {
+        operations::Failure::Invalid { field: None, message }.into()
+    }
+
+    /// Something of ours broke; `internal` is for the log.
+    pub(super) fn internal_fault(internal: String) -> Self {
+        operations::Failure::Internal { internal }.into()
     }
 
     /// A handler that panicked.
@@ -137,27 +103,15 @@ impl ApiError {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        Self::Internal { internal: format!("a handler panicked: {text}") }
-    }
-
-    /// A call to `agent` that failed.
-    pub(super) fn call(failure: Failure, agent: Option<&AgentId>) -> Self {
-        Self::Call { failure, agent: agent.map(|id| id.as_str().into()), ran: None }
-    }
-
-    /// A call to `agent` that failed after it had come so far.
-    pub(super) fn ran(failure: Failure, agent: &AgentId, ran: Ran) -> Self {
-        Self::Call { failure, agent: Some(agent.as_str().into()), ran: Some(Box::new(ran)) }
+        Self::internal_fault(format!("a handler panicked: {text}"))
     }
 
     /// The status, the code for programs, and when to try again.
     fn verdict(&self) -> Verdict {
         let plain = |status, code| Verdict { status, code, retry_after: None };
         match self {
-            Self::Call { failure, .. } => of_call(failure),
-            Self::BatchFull { .. } | Self::NoRoom { .. } => {
-                plain(StatusCode::BAD_GATEWAY, "output_too_large")
-            }
+            Self::Operation(failure) => of_operation(failure),
+            Self::NoRoom { .. } => plain(StatusCode::BAD_GATEWAY, "output_too_large"),
             Self::Overloaded(_) => Verdict {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "overloaded",
@@ -165,18 +119,14 @@ impl ApiError {
             },
             Self::BodyTimeout { .. } => plain(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::MalformedJson(_) => plain(StatusCode::BAD_REQUEST, "malformed_json"),
-            Self::InvalidRequest { .. } => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
-            Self::Conflict { .. } => plain(StatusCode::CONFLICT, "conflict"),
             Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Forbidden(_) => plain(StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound => plain(StatusCode::NOT_FOUND, "not_found"),
-            Self::NoAgentMatched => plain(StatusCode::NOT_FOUND, "no_agent_matched"),
             Self::MethodNotAllowed => plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooLarge { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UnsupportedMediaType(_) => {
                 plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
-            Self::Internal { .. } => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 
@@ -185,64 +135,30 @@ impl ApiError {
         self.verdict().code
     }
 
+    /// The operation's failure, where it is one: the rest are the door's own.
+    fn operation(&self) -> Option<&operations::Failure> {
+        if let Self::Operation(failure) = self { Some(failure) } else { None }
+    }
+
     /// The agent that was involved.
     pub(super) fn agent(&self) -> Option<&str> {
         match self {
-            Self::Call { agent, .. } => agent.as_deref(),
-            Self::BatchFull { agent, .. } | Self::NoRoom { agent, .. } | Self::Conflict { agent, .. } => {
-                Some(agent)
-            }
-            Self::MalformedJson(_)
-            | Self::Overloaded(_)
-            | Self::BodyTimeout { .. }
-            | Self::InvalidRequest { .. }
-            | Self::Unauthorized
-            | Self::Forbidden(_)
-            | Self::NotFound
-            | Self::NoAgentMatched
-            | Self::MethodNotAllowed
-            | Self::BodyTooLarge { .. }
-            | Self::UnsupportedMediaType(_)
-            | Self::Internal { .. } => None,
+            Self::NoRoom { agent, .. } => Some(agent),
+            other => other.operation()?.agent(),
         }
     }
 
     /// What the log should know beyond the public message.
     pub(super) fn internal(&self) -> Option<String> {
-        match self {
-            Self::Internal { internal } => Some(internal.clone()),
-            Self::Call { failure, .. } => {
-                let internal = failure.internal();
-                (internal != failure.to_string()).then_some(internal)
-            }
-            Self::BatchFull { .. }
-            | Self::NoRoom { .. }
-            | Self::Overloaded(_)
-            | Self::BodyTimeout { .. }
-            | Self::Conflict { .. }
-            | Self::MalformedJson(_)
-            | Self::InvalidRequest { .. }
-            | Self::Unauthorized
-            | Self::Forbidden(_)
-            | Self::NotFound
-            | Self::NoAgentMatched
-            | Self::MethodNotAllowed
-            | Self::BodyTooLarge { .. }
-            | Self::UnsupportedMediaType(_) => None,
-        }
+        self.operation()?.internal()
     }
 
     /// What the call came to, where there was one that got as far as its agent.
     fn came_to(&self) -> Option<&Ran> {
         match self {
-            Self::Call { ran, .. } => ran.as_deref(),
-            Self::BatchFull { ran, .. } | Self::NoRoom { ran, .. } => Some(ran),
-            _ => None,
+            Self::NoRoom { ran, .. } => Some(ran),
+            other => other.operation()?.came_to(),
         }
-    }
-
-    fn wrong_field(&self) -> Option<&str> {
-        if let Self::InvalidRequest { field, .. } = self { field.as_deref() } else { None }
     }
 
     /// The failure as an item of a batch.
@@ -299,7 +215,7 @@ impl ApiError {
             error: verdict.status.canonical_reason().unwrap_or("Error"),
             code: verdict.code,
             message: self.to_string(),
-            field: self.wrong_field(),
+            field: self.operation().and_then(operations::Failure::wrong_field),
             agent: self.agent(),
             status_code,
             receipt: ran.and_then(|ran| ran.receipt),
@@ -309,6 +225,21 @@ impl ApiError {
             request_id,
         }
     }
+}
+
+/// How an operation's failure is answered.
+fn of_operation(failure: &operations::Failure) -> Verdict {
+    use operations::Failure as F;
+    let status = match failure {
+        F::Call { failure, .. } => return of_call(failure),
+        F::BatchFull { .. } => StatusCode::BAD_GATEWAY,
+        F::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        F::Conflict { .. } => StatusCode::CONFLICT,
+        F::Forbidden(_) => StatusCode::FORBIDDEN,
+        F::NoAgentMatched => StatusCode::NOT_FOUND,
+        F::NotAudited { .. } | F::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Verdict { status, code: failure.code(), retry_after: None }
 }
 
 /// How a call's failure is answered.
@@ -443,7 +374,8 @@ mod tests {
     #[test]
     fn statuses_are_the_promised_ones() {
         let text = || "x".to_owned();
-        let at = |failure| rendered(&ApiError::call(failure, None), Shape::Plain).0.as_u16();
+        let at =
+            |failure| rendered(&operations::Failure::call(failure, None).into(), Shape::Plain).0.as_u16();
         assert_eq!(at(Failure::AgentNotFound(text())), 404);
         assert_eq!(at(Failure::Forbidden(text())), 403);
         assert_eq!(at(Failure::Denied(text())), 403);
@@ -471,7 +403,9 @@ mod tests {
         for failure in every_failure() {
             let kept = serde_json::to_string(&failure).expect("JSON");
             let kept: Failure = serde_json::from_str(&kept).expect("a failure");
-            let answer = |failure: &Failure| rendered(&ApiError::call(failure.clone(), None), Shape::Plain);
+            let answer = |failure: &Failure| {
+                rendered(&operations::Failure::call(failure.clone(), None).into(), Shape::Plain)
+            };
             assert_eq!(answer(&kept), answer(&failure), "{failure:?}");
         }
     }
@@ -485,7 +419,7 @@ mod tests {
         };
         let cases = [(overloaded, "2"), (Failure::Draining, "5"), (Failure::Unavailable("x".into()), "5")];
         for (failure, seconds) in cases {
-            let (status, after) = rendered(&ApiError::call(failure, None), Shape::Plain);
+            let (status, after) = rendered(&operations::Failure::call(failure, None).into(), Shape::Plain);
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(after, Some(HeaderValue::from_static(seconds)));
         }
@@ -493,11 +427,11 @@ mod tests {
 
     #[test]
     fn the_body_tells_what_and_where_but_nothing_internal() {
-        let error = ApiError::Call {
+        let error = ApiError::from(operations::Failure::Call {
             failure: Failure::Trapped { internal: "secret".into() },
             agent: Some("a".into()),
             ran: None,
-        };
+        });
         let bytes = error.item("/p", "r-0").expect("a failure is JSON");
         let body: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
         assert_eq!(

@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::seats::NoSeat;
 use super::shares::{Room, SMALL, Turn, Upload};
 use super::{Api, answer, origins, says_success};
-use crate::domain::{AgentId, Principal, RequestId, text};
+use crate::domain::{Principal, RequestId, text};
 
 /// The header that carries a request's id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +30,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const PATH_LOGGED: usize = 512;
 /// What is logged of a method, in bytes.
 const METHOD_LOGGED: usize = 32;
+
+/// What is logged of an agent's name, in bytes: it may be no id.
+const AGENT_LOGGED: usize = 80;
 
 /// Among a request's extensions: its connection found no seat, and it is not to be handled.
 #[derive(Debug, Clone, Copy)]
@@ -149,8 +152,8 @@ impl Request {
     }
 
     /// Notes which agent answers.
-    pub(super) fn note_agent(&self, agent: &AgentId) {
-        self.noted.lock().agent = Some(agent.as_str().into());
+    pub(super) fn note_agent(&self, agent: &str) {
+        self.noted.lock().agent = Some(text::beginning(agent, AGENT_LOGGED).into());
     }
 
     /// Notes a failure.

@@ -1,72 +1,53 @@
 //! Long lists in pieces: `?limit&cursor`, the next piece in `Link`. Without a `limit`, a piece is the
 //! largest there is: no request makes the host write a list of any length.
-//!
-//! Pure. A list is sorted by id, and a cursor is the last id of the piece before: agents may come
-//! and go between two pieces without one being skipped or shown twice.
 
-use http::{HeaderValue, Uri};
+use axum::response::Response;
+use http::{HeaderValue, Uri, header};
+use serde::Serialize;
 
+use super::answer;
 use super::error::ApiError;
+use crate::operations::{AgentListRequest, Failure, Page};
 
-/// The most that one piece holds, and what it holds where nothing else is asked for.
-const MAX_LIMIT: usize = 1_000;
-
-/// Which piece of a list is asked for, and what else the query says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
-    /// Only this category.
-    pub(super) category: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+/// The pairs of a query string.
+pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+    axum::extract::Query::try_from_uri(uri).map(|query| query.0).map_err(|_| {
+        let message = "the query string cannot be read".to_owned();
+        Failure::Invalid { field: None, message }.into()
+    })
 }
 
-impl Page {
-    /// Reads a query string; unknown parameters are ignored.
-    pub(super) fn of(uri: &Uri) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(uri)
-            .map(|query| query.0)
-            .map_err(|_| ApiError::InvalidRequest {
-                field: None,
-                message: "the query string cannot be read".to_owned(),
-            })?;
-        let mut page = Self::default();
-        for (name, value) in pairs {
-            match name.as_str() {
-                // An empty choice is no choice.
-                "category" => page.category = Some(value).filter(|value| !value.is_empty()),
-                "cursor" => page.cursor = Some(value),
-                "limit" => page.limit = Some(limit(&value)?),
-                _ => {}
-            }
+/// Reads which agents are asked for; unknown parameters are ignored.
+pub(super) fn agents(uri: &Uri) -> Result<AgentListRequest, ApiError> {
+    let mut asked = AgentListRequest::default();
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "category" => asked.category = Some(value),
+            "cursor" => asked.cursor = Some(value),
+            "limit" => asked.limit = Some(number("limit", &value)?),
+            _ => {}
         }
-        Ok(page)
     }
-
-    /// Takes this piece of what `items`, sorted by `id`, gives. The id to go on from comes along
-    /// where there is more.
-    pub(super) fn take<T>(
-        &self,
-        items: impl Iterator<Item = T>,
-        id: impl Fn(&T) -> &str,
-    ) -> (Vec<T>, Option<String>) {
-        let cursor = self.cursor.as_deref();
-        let mut rest = items.filter(|item| cursor.is_none_or(|cursor| id(item) > cursor));
-        let piece: Vec<T> = rest.by_ref().take(self.limit.unwrap_or(MAX_LIMIT)).collect();
-        let next = rest.next().and(piece.last()).map(|last| id(last).to_owned());
-        (piece, next)
-    }
+    Ok(asked)
 }
 
-fn limit(text: &str) -> Result<usize, ApiError> {
-    text.parse()
-        .ok()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| ApiError::field("limit", format_args!("must be a number from 1 to {MAX_LIMIT}")))
+/// Reads a number. One that is none is out of every range.
+pub(super) fn number(name: &str, text: &str) -> Result<usize, ApiError> {
+    text.parse().map_err(|_| ApiError::field(name, "must be a number from 1 to 1000"))
 }
 
-/// The `Link` header that names the next piece: the same query with another cursor. `next` is an
-/// agent's id, which needs no escaping.
-pub(super) fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
+/// Writes a piece, and names the next.
+pub(super) fn answer<T: Serialize>(uri: &Uri, page: &Page<T>) -> Result<Response, ApiError> {
+    let mut response = answer::ok(&page.items)?;
+    if let Some(link) = page.next.as_deref().and_then(|next| link(uri, next)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// The `Link` header that names the next piece: the same query with another cursor. `next` needs no escaping:
+/// it is an agent's id or a number.
+fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
     let mut link = format!("<{}?", uri.path());
     for pair in uri.query().unwrap_or_default().split('&') {
         if !pair.is_empty() && pair.split('=').next() != Some("cursor") {
@@ -82,41 +63,14 @@ pub(super) fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    fn page(uri: &'static str) -> Result<Page, ApiError> {
-        Page::of(&Uri::from_static(uri))
-    }
-
-    #[test]
-    fn pieces_follow_each_other_to_the_end() {
-        let all = ["a", "b", "c", "d", "e"];
-        let mut seen = Vec::new();
-        let mut page = page("/x?limit=2").expect("a page");
-        loop {
-            let (piece, next) = page.take(all.iter(), |item| item);
-            seen.extend(piece.into_iter().copied());
-            match next {
-                Some(next) => page.cursor = Some(next),
-                None => break,
-            }
-        }
-        assert_eq!(seen, all);
-    }
-
-    #[test]
-    fn without_a_limit_a_piece_is_the_largest_there_is() {
-        let (piece, next) = page("/x").expect("a page").take(["a", "b"].iter(), |item| item);
-        assert_eq!((piece.len(), next), (2, None));
-        let many: Vec<String> = (0..=MAX_LIMIT).map(|number| format!("{number:05}")).collect();
-        let (piece, next) = page("/x").expect("a page").take(many.iter(), |item| item);
-        assert_eq!((piece.len(), next.as_deref()), (MAX_LIMIT, Some("00999")));
-    }
-
     #[test]
     fn a_wrong_limit_is_named() {
-        for uri in ["/x?limit=0", "/x?limit=1001", "/x?limit=-1", "/x?limit=", "/x?limit=a"] {
-            assert!(page(uri).is_err(), "{uri}");
+        for uri in ["/x?limit=-1", "/x?limit=", "/x?limit=a"] {
+            let error = agents(&Uri::from_static(uri)).expect_err(uri);
+            assert!(error.to_string().contains("`limit`"), "{error}");
         }
-        assert!(page("/x?limit=7&cursor=a%20b&colour=red").is_ok());
+        let asked = agents(&Uri::from_static("/x?limit=7&cursor=a%20b&colour=red")).expect("a page");
+        assert_eq!((asked.limit, asked.cursor.as_deref(), asked.category), (Some(7), Some("a b"), None));
     }
 
     #[test]

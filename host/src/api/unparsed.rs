@@ -16,10 +16,9 @@ pub(super) fn is_hypers_own(bytes: &[u8]) -> bool {
 /// The answer to send instead, from its status line to its end.
 pub(super) fn answer(request_ids: &RequestIds) -> Vec<u8> {
     let id = request_ids();
-    let error = ApiError::InvalidRequest {
-        field: None,
-        message: format!("the request's head is too large: at most {MAX_HEAD} bytes and {MAX_FIELDS} fields"),
-    };
+    let error = ApiError::invalid(format!(
+        "the request's head is too large: at most {MAX_HEAD} bytes and {MAX_FIELDS} fields"
+    ));
     tracing::info!(request_id = id.as_str(), code = error.code(), "a request's head was too large");
     let (status, json) = error.text("", id.as_str(), Shape::Plain);
     let head = format!(

@@ -1,9 +1,10 @@
 //! The status words that clients see.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Where an agent stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
     /// A version serves.
@@ -35,7 +36,7 @@ impl AgentStatus {
 }
 
 /// How the host as a whole does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub enum OperationalStatus {
     /// Every agent serves.
     #[serde(rename = "fully operational")]
