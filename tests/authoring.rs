@@ -190,7 +190,7 @@ fn an_authors_day(language: &str, line: &str, fault: &str, told: &str) {
     assert_eq!(asked.expect(0).trim(), "Hello, Ada Lovelace!");
     let refused = project.stockade(&["call", "greeter", "--json", "Greet"]).expect_json(1);
     assert_eq!(refused["code"], "invalid_input", "{refused}");
-    let agents = project.stockade(&["agents", "--json"]).expect_json(0);
+    let agents = project.stockade(&["agents", "--local", "--json"]).expect_json(0);
     assert_eq!((&agents[0]["name"], &agents[0]["status"]), (&json!("Greeter"), &json!("active")), "{agents}");
     let fell = project.stockade(&["call", "--verbose", "greeter", "Greet Grace"]);
     assert!(fell.err.contains("agent_trapped") && fell.err.contains("told to"), "{}", fell.err);

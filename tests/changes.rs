@@ -293,7 +293,7 @@ fn approvals_and_rollbacks_name_what_was_seen() {
     let other = fleet.command(&server, &["approve", "a", "--digest", &first]);
     assert!(other.err.contains(&third), "{other:?}");
     other.expect(1);
-    let said = fleet.command(&server, &["approve", "a", "--digest", &third[..12]]);
+    let said = fleet.command(&server, &["approve", "a", "--digest", &third[..12], "--yes"]);
     assert!(said.err.contains("wants system") && said.err.contains(&third[..12]), "{said:?}");
     assert!(said.expect(0).contains("generation 3"));
     conflict(approve(&server, "a", &third), &["nothing of agent `a` waits"]);
@@ -301,7 +301,7 @@ fn approvals_and_rollbacks_name_what_was_seen() {
     let back = |to: &str| server.post("/api/agents/a/rollback", &json!({ "to": to }));
     conflict(back(&third), &[&third, "no earlier version", "serves now"]);
     server.post("/api/agents/a/rollback", &json!({ "to": "x" })).expect_failure(422, "invalid_request");
-    let said = fleet.command(&server, &["rollback", "a", "--to", &first[..12]]);
+    let said = fleet.command(&server, &["rollback", "a", "--to", &first[..12], "--yes"]);
     assert!(said.err.contains(&third[..12]) && said.err.contains(&first[..12]), "{said:?}");
     said.expect(0);
     let page = server.agent("a");
@@ -395,7 +395,7 @@ fn an_approval_with_a_stamp_lets_in_no_other_settings_than_were_seen() {
     assert!(refused["message"].to_string().contains("other settings"), "{refused}");
     assert_eq!(server.agent("a")["digest"], digest(&plain(1)));
     // The command line names what it has shown.
-    fleet.command(&server, &["approve", "a"]).expect(0);
+    fleet.command(&server, &["approve", "a", "--yes"]).expect(0);
     let page = server.agent("a");
     assert_eq!((&page["description"], &page["pending"]), (&json!("more"), &Value::Null));
     approve(&now).expect_failure(409, "conflict");

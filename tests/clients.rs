@@ -31,7 +31,7 @@ fn has(program: &str, arguments: &[&str]) -> bool {
 /// Runs a client against `server`, with its key as the client's own environment.
 fn against(server: &Server, program: &str, arguments: &[&str]) -> Ran {
     let mut command = Command::new(program);
-    command.args(arguments).env_remove("STOCKADE_URL").env_remove("STOCKADE_KEY").stdin(Stdio::null());
+    command.args(arguments).env_remove("STOCKADE_SERVER").env_remove("STOCKADE_KEY").stdin(Stdio::null());
     if !server.key.is_empty() {
         command.env("STOCKADE_KEY", &server.key);
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::command::{Ran, stockade};
+use crate::support::command::{Ran, program, run, stockade};
 use crate::support::server::Start;
 use crate::support::{Request, Server, guests, root};
 
@@ -42,7 +42,22 @@ fn help_documents_the_exit_codes() {
     for word in ["Exit codes", "0 done", "1 ", "2 ", "3 no agent"] {
         assert!(help.contains(word), "{word:?} is not in {help}");
     }
-    for command in ["serve", "dev", "new", "build", "check", "call", "route", "agents", "keys"] {
+    for command in [
+        "serve",
+        "dev",
+        "new",
+        "build",
+        "check",
+        "test",
+        "call",
+        "route",
+        "evaluate",
+        "agents",
+        "approve",
+        "rollback",
+        "keys",
+        "completions",
+    ] {
         let help = stockade([command, "--help"]).expect(0);
         assert!(help.contains("--json"), "{command}: {help}");
     }
@@ -101,19 +116,19 @@ fn route_names_the_agent_or_ends_with_three() {
 #[test]
 fn agents_lists_them_and_fails_if_one_does_not_serve() {
     let fleet = Fleet::new(FLEET);
-    let out = fleet.run(&["agents"]).expect(0);
+    let out = fleet.run(&["agents", "--local"]).expect(0);
     for id in ["calculator", "echo", "hostile", "asked"] {
         assert!(out.lines().any(|line| line.starts_with(id) && line.contains("active")), "{id}: {out}");
     }
     let broken = Fleet::new(&format!("{FLEET}[agents.broken]\ncomponent = \"/nowhere.wasm\"\n"));
-    let ran = broken.run(&["agents"]);
+    let ran = broken.run(&["agents", "--local"]);
     assert!(
         ran.out.lines().any(|line| line.starts_with("broken") && line.contains("missing")),
         "{}",
         ran.out
     );
     ran.expect(1);
-    let list = broken.run(&["agents", "--json"]).expect_json(1);
+    let list = broken.run(&["agents", "--local", "--json"]).expect_json(1);
     let ids: Vec<&Value> = list.as_array().expect("a list").iter().map(|agent| &agent["id"]).collect();
     assert_eq!(ids, ["asked", "broken", "calculator", "echo", "hostile"]);
 }
@@ -123,7 +138,7 @@ fn agents_shows_the_version_and_the_digest_that_serve() {
     let fleet = Fleet::new("[agents.calculator]\ncomponent = \"<calculator>\"\n");
     let digest = stockade::domain::Digest::of(&fs::read(guests::plugin("calculator")).expect("a component"));
     let short: String = digest.to_string().chars().take(12).collect();
-    let out = fleet.run(&["agents"]).expect(0);
+    let out = fleet.run(&["agents", "--local"]).expect(0);
     assert!(out.contains(&short), "which build serves is the first question after saving a file: {out}");
 }
 
@@ -213,21 +228,152 @@ fn commands_ask_a_host_that_runs_elsewhere() {
     let file = folder.path().join("key");
     fs::write(&file, format!("{}\n", server.key)).expect("the key's file");
     let at = ["--server".to_owned(), server.url(), "--key-file".to_owned(), file.display().to_string()];
-    let run = |arguments: &[&str]| {
+    let ask = |arguments: &[&str]| {
         stockade(arguments.iter().map(|&argument| argument.to_owned()).chain(at.clone()))
     };
-    assert!(run(&["call", "calculator", "17 times 23"]).expect(0).contains("391"));
-    run(&["call", "hostile", "trap"]).expect(1);
-    assert!(run(&["route", "What is 17 times 23?"]).expect(0).contains("calculator"));
-    run(&["route", "How do I braise leeks"]).expect(3);
-    run(&["agents"]).expect(0);
+    assert!(ask(&["call", "calculator", "17 times 23"]).expect(0).contains("391"));
+    ask(&["call", "hostile", "trap"]).expect(1);
+    assert!(ask(&["route", "What is 17 times 23?"]).expect(0).contains("calculator"));
+    ask(&["route", "How do I braise leeks"]).expect(3);
+    ask(&["agents"]).expect(0);
     assert_eq!(server.agent("hostile")["errors"], 1, "it was this host that ran them");
     let without = stockade(["agents", "--server", &server.url()]);
     assert!(without.err.contains("unauthorized"), "{}", without.err);
+    assert!(
+        without.err.contains("no key was sent") && without.err.contains("STOCKADE_KEY"),
+        "{}",
+        without.err
+    );
     without.expect(1);
     let nobody = stockade(["agents", "--server", "http://127.0.0.1:1"]);
     assert!(nobody.err.contains("http://127.0.0.1:1"), "{}", nobody.err);
     nobody.expect(1);
+}
+
+/// Runs a command with these variables.
+fn with(variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
+    let mut command = program();
+    command.args(arguments).envs(variables.iter().copied());
+    run(command)
+}
+
+#[test]
+fn the_environment_names_the_host_and_the_key_and_options_go_before_it() {
+    let server = Server::with(FLEET);
+    let (url, key) = (server.url(), server.key.clone());
+    let at = [("STOCKADE_SERVER", url.as_str()), ("STOCKADE_KEY", key.as_str())];
+    assert!(with(&at, &["call", "calculator", "17 times 23"]).expect(0).contains("391"));
+    assert!(with(&at, &["route", "What is 17 times 23?"]).expect(0).contains("calculator"));
+    assert!(with(&at, &["agents"]).expect(0).contains("hostile"));
+    assert_eq!(server.agent("calculator")["calls"], 1, "it was this host that ran it");
+    // An option goes before its variable; what is wrong is never shown.
+    let nowhere = [("STOCKADE_SERVER", "http://127.0.0.1:1"), ("STOCKADE_KEY", key.as_str())];
+    with(&nowhere, &["agents", "--server", &url]).expect(0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key");
+    fs::write(&file, &key).expect("the key's file");
+    let file = file.to_str().expect("a path");
+    let wrong = "a-secret-with-a-slip-in-it-000000000";
+    let slip = [("STOCKADE_SERVER", url.as_str()), ("STOCKADE_KEY", wrong)];
+    with(&slip, &["agents", "--key-file", file]).expect(0);
+    for (secret, code) in [(wrong, 1), ("a secret\nof two lines", 1)] {
+        for json in [&["agents"][..], &["agents", "--json", "--verbose"]] {
+            let slip = [("STOCKADE_SERVER", url.as_str()), ("STOCKADE_KEY", secret)];
+            let ran = with(&slip, json);
+            assert_eq!(ran.code, code, "{ran:?}");
+            assert!(!ran.err.contains("secret") && !ran.out.contains("secret"), "{ran:?}");
+        }
+    }
+    assert!(with(&slip, &["agents"]).err.contains("the key of STOCKADE_KEY"), "where it came from is said");
+    let https = with(&[("STOCKADE_SERVER", "https://x")], &["agents"]);
+    assert!(https.err.contains("STOCKADE_SERVER") && https.err.contains("http://"), "{}", https.err);
+    https.expect(1);
+    let alone = stockade(["call", "echo", "x", "--key-file", file]);
+    assert!(alone.err.contains("--server"), "{}", alone.err);
+    alone.expect(2);
+}
+
+#[test]
+fn agents_are_those_of_the_host_that_runs_or_it_is_said_that_there_is_none() {
+    let fleet = Fleet::new("[agents.echo]\ncomponent = \"<echo>\"\n");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = free.local_addr().expect("an address");
+    drop(free);
+    let settings = fs::read_to_string(fleet.settings()).expect("agents.toml");
+    fs::write(fleet.settings(), format!("[server]\nlisten = \"{listen}\"\n{settings}")).expect("agents.toml");
+    let none = fleet.run(&["agents"]);
+    for word in [&listen.to_string(), "stockade serve", "--server", "STOCKADE_SERVER", "--local"] {
+        assert!(none.err.contains(word), "{word}: {}", none.err);
+    }
+    assert_eq!((none.code, none.out.as_str()), (1, ""));
+    let none = fleet.run(&["agents", "--json"]).expect_json(1);
+    assert_eq!(none["code"], "host_unreachable", "{none}");
+    let local = fleet.run(&["agents", "--local", "--json"]).expect_json(0);
+    assert_eq!(local[0]["id"], "echo", "{local}");
+    // With its own key, from its data folder.
+    let server =
+        Start::file(&fleet.settings(), &fleet.0.path().join("data")).listen(&listen.to_string()).serve();
+    server.call("echo", "x").expect(200);
+    let page = fleet.run(&["agents", "--json"]).expect_json(0);
+    assert_eq!((&page[0]["id"], &page[0]["calls"]), (&json!("echo"), &json!(1)), "{page}");
+    let elsewhere = [("STOCKADE_SERVER", "http://127.0.0.1:1")];
+    let config = fleet.settings();
+    let here = ["agents", "--local", "--json", "--config", config.to_str().expect("a path")];
+    let local: Value = serde_json::from_str(&with(&elsewhere, &here).expect(0)).expect("JSON");
+    assert_eq!(local[0]["calls"], 0, "{local}");
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_named() {
+    let ran =
+        with(&[("STOCKADE_LISTN", "secret"), ("ORCHESTRATOR_API_KEI", "secret")], &["completions", "bash"]);
+    assert!(
+        ran.err.contains("STOCKADE_LISTN") && ran.err.contains("did you mean STOCKADE_LISTEN?"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("did you mean ORCHESTRATOR_API_KEY?") && !ran.err.contains("secret"),
+        "{}",
+        ran.err
+    );
+    ran.expect(0);
+    let quiet = with(&[("STOCKADE_KEY", "x")], &["completions", "bash"]);
+    assert_eq!(quiet.err, "");
+}
+
+#[test]
+fn what_fails_is_an_object_for_programs_whatever_it_is() {
+    let failure = |arguments: &[&str], code: i32| {
+        let failure = stockade(arguments).expect_json(code);
+        assert!(failure["error"].is_string() && failure["message"].is_string(), "{failure}");
+        failure["code"].as_str().expect("a code").to_owned()
+    };
+    assert_eq!(failure(&["--json", "frobnicate"], 2), "usage");
+    assert_eq!(failure(&["call", "--json"], 2), "usage");
+    assert_eq!(failure(&["approve", "--json", "no id"], 2), "usage");
+    assert_eq!(failure(&["evaluate", "--json", "/nowhere.jsonl"], 1), "failed");
+    assert_eq!(failure(&["agents", "--json", "--server", "http://127.0.0.1:1"], 1), "host_unreachable");
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stockade(["completions", shell]).expect(0);
+        for word in ["approve", "rollback", "--plugins", "--key-file"] {
+            // fish writes an option without its dashes.
+            assert!(script.contains(word.trim_start_matches('-')), "{shell}: no {word}");
+        }
+        let json = stockade(["completions", shell, "--json"]).expect_json(0);
+        assert_eq!((&json["shell"], &json["script"]), (&json!(shell), &json!(script)));
+    }
+    let words =
+        "COMP_WORDS=(stockade app) COMP_CWORD=1; _stockade stockade app stockade; echo \"${COMPREPLY[@]}\"";
+    let script = stockade(["completions", "bash"]).expect(0);
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-c", &format!("{script}\n{words}")]);
+    assert_eq!(run(bash).expect(0).trim(), "approve");
+    stockade(["completions", "tcsh"]).expect(2);
 }
 
 #[test]

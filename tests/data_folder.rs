@@ -181,7 +181,7 @@ fn a_damaged_component_is_mended_by_whoever_has_it_and_said_where_nobody_does() 
     register(&server, &json!({ "id": "fourth" }), &plain(2)).expect(201);
     assert_eq!(fs::read(component(&fleet, &plain(2))).expect("mended"), plain(2));
     // Nobody has what would have to come back.
-    let ran = fleet.command(&server, &["rollback", "a"]);
+    let ran = fleet.command(&server, &["rollback", "a", "--yes"]);
     assert!(ran.err.contains("is damaged") && ran.code != 0, "{ran:?}");
     assert_eq!(server.call("a", "x").expect(200)["agent_digest"], digest(&plain(1)));
 }
@@ -192,7 +192,7 @@ fn an_agent_that_comes_back_finds_what_was_decided_of_it() {
     fleet.plugin("a", &plain(1));
     let server = fleet.serve();
     server.wait_for_pending("a", &fleet.plugin("a", &wanting(2)));
-    fleet.command(&server, &["approve", "a"]).expect(0);
+    fleet.command(&server, &["approve", "a", "--yes"]).expect(0);
     let before = server.wait_for_digest("a", &digest(&wanting(2)));
     assert_eq!(before["generation"], 2);
     // It goes from a file that is right in itself, and comes back: at once, and after a restart.
@@ -212,7 +212,7 @@ fn an_agent_that_comes_back_finds_what_was_decided_of_it() {
     fleet.settings(ONE);
     let server = fleet.serve();
     same(&server.agent("a"));
-    fleet.command(&server, &["rollback", "a"]).expect(0);
+    fleet.command(&server, &["rollback", "a", "--yes"]).expect(0);
     assert_eq!(server.call("a", "x").expect(200)["agent_digest"], digest(&plain(1)));
 }
 

@@ -9,6 +9,7 @@
 mod support;
 
 mod agents_page;
+mod approving;
 mod attack;
 mod auth;
 mod authoring;

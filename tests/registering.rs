@@ -366,7 +366,7 @@ fn what_was_approved_of_a_template_is_granted_to_what_is_made_of_it() {
     fleet.plugin("a", &plain(1));
     let server = fleet.serve();
     server.wait_for_pending("a", &fleet.plugin("a", &wanting(2)));
-    fleet.command(&server, &["approve", "a"]).expect(0);
+    fleet.command(&server, &["approve", "a", "--yes"]).expect(0);
     server.post("/api/agents/generate", &json!({ "template": "a", "count": 1, "prefix": "b" })).expect(201);
     let granted = |server: &Server| {
         assert_eq!(server.call("b000", "system memory").expect(200)["data"]["outcome"], "granted");

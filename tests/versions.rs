@@ -63,7 +63,7 @@ fn a_version_that_wants_more_waits_until_it_is_approved() {
     let server = fleet.serve();
     let page = server.wait_for_pending("a", &second);
     assert_eq!((&page["pending"]["since"], &page["digest"]), (&since, &json!(first)), "{page}");
-    let said = fleet.command(&server, &["approve", "a"]).expect(0);
+    let said = fleet.command(&server, &["approve", "a", "--yes"]).expect(0);
     assert!(said.contains("generation 2") && said.contains(&second[..12]), "{said}");
     let page = server.agent("a");
     assert_eq!((&page["digest"], &page["pending"]), (&json!(second), &Value::Null), "{page}");
@@ -236,7 +236,7 @@ fn an_operator_goes_back_step_by_step_and_no_further_than_there_are_steps() {
         digests.push(fleet.plugin("a", &plain(number)));
         server.wait_for_digest("a", &digests[usize::from(number)]);
     }
-    let said = fleet.command(&server, &["rollback", "a"]).expect(0);
+    let said = fleet.command(&server, &["rollback", "a", "--yes"]).expect(0);
     assert!(said.contains("generation 5") && said.contains(&digests[2][..12]), "{said}");
     let page = server.agent("a");
     let reason = page["blocked"][0]["reason"].as_str().expect("a reason");
@@ -251,7 +251,7 @@ fn an_operator_goes_back_step_by_step_and_no_further_than_there_are_steps() {
     assert_eq!(page["previous"], json!([]), "two were kept");
     let none = roll_back(&server, "a").expect_failure(409, "conflict");
     assert!(none["message"].to_string().contains("no earlier version"), "{none}");
-    let none = fleet.command(&server, &["rollback", "a"]);
+    let none = fleet.command(&server, &["rollback", "a", "--yes"]);
     assert!(none.err.contains("no earlier version"), "{none:?}");
     none.expect(1);
     server.call("a", "x").expect(200);

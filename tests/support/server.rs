@@ -27,6 +27,7 @@ pub(crate) struct Start {
     wait: bool,
     data_in_settings: bool,
     wrapper: Vec<String>,
+    listen: String,
 }
 
 impl Start {
@@ -53,6 +54,7 @@ impl Start {
             wait: true,
             data_in_settings: false,
             wrapper: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
         }
     }
 
@@ -99,6 +101,12 @@ impl Start {
         self
     }
 
+    /// At this address, instead of any free port.
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        self.listen = address.to_owned();
+        self
+    }
+
     /// Does not wait until the agents are loaded.
     pub(crate) fn at_once(mut self) -> Self {
         self.wait = false;
@@ -109,7 +117,7 @@ impl Start {
     #[track_caller]
     pub(crate) fn serve(self) -> Server {
         let mut command = command::program_under(&self.wrapper);
-        command.args([self.command, "--json", "--listen", "127.0.0.1:0", "--config"]).arg(&self.config);
+        command.args([self.command, "--json", "--listen", &self.listen, "--config"]).arg(&self.config);
         if !self.data_in_settings {
             command.arg("--data-dir").arg(&self.data_dir);
         }

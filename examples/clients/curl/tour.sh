@@ -5,7 +5,7 @@
 #     ./tour.sh http://127.0.0.1:8001
 set -euo pipefail
 
-url="${1:-${STOCKADE_URL:-http://127.0.0.1:8001}}"
+url="${1:-${STOCKADE_SERVER:-http://127.0.0.1:8001}}"
 auth=()
 if [[ -n "${STOCKADE_KEY:-}" ]]; then
   auth=(-H "Authorization: Bearer $STOCKADE_KEY")

@@ -44,7 +44,7 @@ export class Orchestrator {
   }
 }
 
-async function main([url = process.env.STOCKADE_URL, task = 'Check CPU usage on the server']) {
+async function main([url = process.env.STOCKADE_SERVER, task = 'Check CPU usage on the server']) {
   const host = new Orchestrator(url, process.env.STOCKADE_KEY);
   const agents = await host.listAgents();
   console.log(`agents: ${agents.map((agent) => agent.id).join(', ')}`);

@@ -70,7 +70,7 @@ class OrchestratorClient:
 def main():
     parser = argparse.ArgumentParser(description="Asks a Stockade host.")
     parser.add_argument("task", nargs="?", default="Check CPU usage on the server")
-    parser.add_argument("--url", default=os.environ.get("STOCKADE_URL", "http://127.0.0.1:8001"))
+    parser.add_argument("--url", default=os.environ.get("STOCKADE_SERVER", "http://127.0.0.1:8001"))
     parser.add_argument("--key", default=os.environ.get("STOCKADE_KEY"))
     arguments = parser.parse_args()
     client = OrchestratorClient(arguments.url, arguments.key)

@@ -1,10 +1,11 @@
-//! `stockade agents`: lists the agents and where they stand.
+//! `stockade agents`: lists the agents and their status: those of the host that runs or, with `--local`, of the
+//! settings file.
 
 use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::{self, Needs, ServerArgs};
+use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
 use crate::domain::text;
@@ -13,14 +14,14 @@ use crate::domain::text;
 #[derive(Debug, Args)]
 pub(super) struct AgentsArgs {
     #[command(flatten)]
-    server: ServerArgs,
+    place: PlaceArgs,
 }
 
 /// Runs it. Ends with [`Exit::Failed`] if an agent does not serve.
 pub(super) fn run(global: &Global, args: &AgentsArgs) -> anyhow::Result<Exit> {
     let _logging = global.quiet_logging();
     let path = "/api/agents/status";
-    let answer = match client::ask(global, &args.server, Needs::All, Method::GET, path, None)? {
+    let answer = match client::ask_running(global, &args.place, Needs::All, Method::GET, path, None)? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

@@ -5,7 +5,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{self, Needs, ServerArgs};
+use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
 use crate::domain::text;
@@ -21,7 +21,7 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "JSON")]
     context: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    place: PlaceArgs,
 }
 
 /// Runs it.
@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, args: CallArgs) -> anyhow::Result<Exit> {
     }
     let path = format!("/api/agents/{}/execute", escape(&args.agent));
     let needs = Needs::Agent(&args.agent);
-    let answer = match client::ask(global, &args.server, needs, Method::POST, &path, Some(&body))? {
+    let answer = match client::ask(global, &args.place, needs, Method::POST, &path, Some(&body))? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

@@ -3,31 +3,41 @@
 //! Both give the same answers, so that every command is written once and `--json` prints what
 //! a client of the server would get.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
 use clap::Args;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower_service::Service;
 
-use super::{Exit, Global, runtime};
+use super::{CommandError, Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::auth::ADMIN_KEY_FILE;
+use crate::config::{Environment, KEY_VARIABLE, ProcessEnvironment, SERVER_VARIABLE, variable};
 use crate::domain::{AgentId, text};
 
-/// Which host a command asks.
+/// The host that runs, which a command asks.
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// Ask the host that serves at this address, such as http://127.0.0.1:8001, instead of
-    /// loading the agents of the settings file here
+    /// Ask the host that serves at this address, such as http://127.0.0.1:8001; STOCKADE_SERVER says the same
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// The file that holds the key for it
-    #[arg(long, value_name = "FILE", requires = "server")]
-    key_file: Option<std::path::PathBuf>,
+    /// The file that holds the key for it; STOCKADE_KEY gives the key itself
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// Whether a command asks a host that runs, or loads the agents itself.
+#[derive(Debug, Args)]
+pub(super) struct PlaceArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Load the agents of the settings file here, whatever STOCKADE_SERVER says
+    #[arg(long, conflicts_with_all = ["server", "key_file"])]
+    local: bool,
 }
 
 /// Which agents a command needs, where it loads them itself.
@@ -42,6 +52,8 @@ pub(super) enum Needs<'a> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// What to do about a failure, beside its own message.
+    hint: Option<String>,
 }
 
 /// An answer, and where the rest of its list is.
@@ -52,7 +64,7 @@ struct Piece {
 
 impl Piece {
     fn new(status: StatusCode, headers: &HeaderMap, body: Value) -> Self {
-        Self { answer: Answer { status, body }, next: next(headers) }
+        Self { answer: Answer { status, body, hint: None }, next: next(headers) }
     }
 }
 
@@ -72,6 +84,11 @@ impl Answer {
         }
     }
 
+    /// Says what to do about a failure, unless that is said already.
+    pub(super) fn advise(&mut self, hint: String) {
+        self.hint.get_or_insert(hint);
+    }
+
     /// How a command ends that only passes this answer on.
     pub(super) fn exit(&self) -> Exit {
         match (self.status.is_success(), self.body["code"].as_str()) {
@@ -85,92 +102,187 @@ impl Answer {
     pub(super) fn failure(&self) -> String {
         let code = self.body["code"].as_str().unwrap_or("no code");
         let message = self.body["message"].as_str().unwrap_or("the server gave no message");
-        format!("error: {} ({})", text::set_in(message), text::line(code))
+        let hint = self.hint.as_ref().map(|hint| format!("\n    {}", text::line(hint))).unwrap_or_default();
+        format!("error: {} ({}){hint}", text::set_in(message), text::line(code))
     }
 }
 
-/// Sends a request to the host that `server` names; the rest of a list is asked for, too. `Err(Exit)` if the
-/// settings are wrong.
+/// Sends a request to the host that `place` or the environment names, or else to one made here; the rest of a
+/// list is asked for, too. `Err(Exit)` if the settings are wrong.
 pub(super) fn ask(
     global: &Global,
-    server: &ServerArgs,
+    place: &PlaceArgs,
     needs: Needs<'_>,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<Result<Answer, Exit>> {
-    match &server.server {
-        Some(url) => remote(url, server.key_file.as_deref(), method, path, body).map(Ok),
+    let remote = if place.local { None } else { place.server.named(&ProcessEnvironment)? };
+    match remote {
+        Some(remote) => remote.ask(method, path, body).map(Ok),
+        None if place.server.key_file.is_some() => Err(NO_SERVER.into()),
         None => local(global, needs, method, path, body),
     }
 }
 
-/// Sends one request to the host that serves: where `server` says, or where the settings file says,
-/// with the key that it keeps there. `Err(Exit)` if the settings are wrong.
+/// The same, but that the host which runs is asked unless `place` says otherwise.
 pub(super) fn ask_running(
     global: &Global,
-    server: &ServerArgs,
+    place: &PlaceArgs,
+    needs: Needs<'_>,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<Result<Answer, Exit>> {
-    if let Some(url) = &server.server {
-        return remote(url, server.key_file.as_deref(), method, path, body).map(Ok);
+    if place.local {
+        return local(global, needs, method, path, body);
     }
-    let config = match global.load()? {
-        Ok(config) => config,
-        Err(exit) => return Ok(Err(exit)),
-    };
-    let url = format!("http://{}", config.server.listen);
-    let own = config.server.data_dir.join(ADMIN_KEY_FILE);
-    let key = own.is_file().then_some(own.as_path());
-    let answer = remote(&url, key, method, path, body);
-    answer.map(Ok).context(
-        "is the host running? Elsewhere than the settings say, name it with `--server URL --key-file FILE`",
-    )
+    match place.server.running(global)? {
+        Ok(remote) => Ok(Ok(remote.or_local("--local").ask(method, path, body)?)),
+        Err(exit) => Ok(Err(exit)),
+    }
 }
 
-fn remote(
-    url: &str,
-    key_file: Option<&Path>,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<Answer> {
-    if !url.starts_with("http://") {
-        bail!("`--server {url}`: give an address that begins with http://");
+const NO_SERVER: CommandError = CommandError::Usage {
+    message: "`--key-file` is for a host that runs: name it with `--server URL` or STOCKADE_SERVER",
+};
+
+/// A host that runs, and the key for it.
+pub(super) struct Remote {
+    url: String,
+    key: Key,
+    /// What to do if it does not answer.
+    remedy: String,
+}
+
+/// A key, and where it came from, which alone is ever shown.
+enum Key {
+    None,
+    Is { value: HeaderValue, from: String },
+}
+
+impl Key {
+    /// Takes a key as it was given; `from` names the place.
+    fn new(text: &str, from: String) -> anyhow::Result<Self> {
+        let text = text.trim();
+        let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok().filter(|_| !text.is_empty());
+        // The text itself is in no message: it may be a key with a slip in it.
+        let Some(value) = value.as_mut() else {
+            bail!("{from} holds no key: visible characters on one line")
+        };
+        value.set_sensitive(true);
+        Ok(Self::Is { value: value.clone(), from })
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(600)))
-        .build()
-        .into();
-    let mut key = None;
-    if let Some(file) = key_file {
-        let read = std::fs::read_to_string(file)
+
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read the key in {}", file.display()))?;
-        key = Some(format!("Bearer {}", read.trim()));
+        Self::new(&text, file.display().to_string())
     }
-    let server = url.trim_end_matches('/');
-    let ask = |path: &str| {
-        let url = format!("{server}{path}");
-        let mut request = Request::builder().method(&method).uri(&url);
-        if let Some(key) = &key {
-            request = request.header(header::AUTHORIZATION, key);
+}
+
+impl ServerArgs {
+    /// The host that the arguments name or, where they name none, the environment.
+    fn named(&self, environment: &dyn Environment) -> anyhow::Result<Option<Remote>> {
+        let (url, name) = match (&self.server, variable(environment, SERVER_VARIABLE)) {
+            (Some(url), _) => (url.clone(), "--server"),
+            (None, Some(url)) => (url, SERVER_VARIABLE),
+            (None, None) => return Ok(None),
+        };
+        if !url.starts_with("http://") {
+            bail!("`{name}` is `{url}`: give an address that begins with http://");
         }
-        request = request.header(header::CONTENT_TYPE, "application/json");
-        let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
-        let mut response = agent.run(request).with_context(|| format!("cannot reach {url}"))?;
-        let body = response.body_mut().read_json().context("the server did not answer in JSON")?;
-        anyhow::Ok(Piece::new(response.status(), response.headers(), body))
-    };
-    let Piece { mut answer, mut next } = ask(path)?;
-    while let Some(path) = next {
-        let piece = ask(&path)?;
-        next = piece.next;
-        answer.go_on(piece.answer);
+        let key = self.key(environment)?.unwrap_or(Key::None);
+        let remedy = format!("is it the right address, and does a host run there? `{name}` names it");
+        Ok(Some(Remote { url: url.trim_end_matches('/').to_owned(), key, remedy }))
     }
-    Ok(answer)
+
+    /// The key that the arguments give or, where they give none, the environment.
+    fn key(&self, environment: &dyn Environment) -> anyhow::Result<Option<Key>> {
+        match (&self.key_file, variable(environment, KEY_VARIABLE)) {
+            (Some(file), _) => Key::read(file).map(Some),
+            (None, Some(key)) => Key::new(&key, KEY_VARIABLE.to_owned()).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The host that runs: where the arguments or the environment say, or else where the settings file says,
+    /// with the key that it keeps in its data folder. `Err(Exit)` if the settings are wrong.
+    pub(super) fn running(&self, global: &Global) -> anyhow::Result<Result<Remote, Exit>> {
+        let environment = &ProcessEnvironment;
+        if let Some(remote) = self.named(environment)? {
+            return Ok(Ok(remote));
+        }
+        let config = match global.load()? {
+            Ok(config) => config,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let (listen, file) = (config.server.listen, global.config.display());
+        if listen.port() == 0 {
+            bail!(
+                "{file} leaves the port to the system: name the host with `--server URL` or {SERVER_VARIABLE}"
+            );
+        }
+        let own = config.server.data_dir.join(ADMIN_KEY_FILE);
+        let key = match self.key(environment)? {
+            Some(key) => key,
+            None if own.is_file() => Key::read(&own)?,
+            None => Key::None,
+        };
+        let remedy = format!(
+            "that is where {file} has its host: start it with `stockade serve`, or name another with `--server \
+            URL` or {SERVER_VARIABLE}"
+        );
+        Ok(Ok(Remote { url: format!("http://{listen}"), key, remedy }))
+    }
+}
+
+impl Remote {
+    /// Says, if it does not answer, that `option` does without it.
+    fn or_local(self, option: &str) -> Self {
+        Self { remedy: format!("{}; `{option}` loads the agents here instead", self.remedy), ..self }
+    }
+
+    /// Sends a request; the rest of a list is asked for, too.
+    ///
+    /// # Errors
+    /// [`CommandError::Unreachable`] if no host answers.
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(600)))
+            .build()
+            .into();
+        let ask = |path: &str| {
+            let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.url));
+            if let Key::Is { value, .. } = &self.key {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
+            let mut response = agent.run(request).map_err(|reason| CommandError::Unreachable {
+                url: self.url.clone(),
+                reason: reason.to_string(),
+                remedy: self.remedy.clone(),
+            })?;
+            let body = response.body_mut().read_json();
+            let body = body.with_context(|| format!("what answers at {} does not speak JSON", self.url))?;
+            anyhow::Ok(Piece::new(response.status(), response.headers(), body))
+        };
+        let Piece { mut answer, mut next } = ask(path)?;
+        while let Some(path) = next {
+            let piece = ask(&path)?;
+            next = piece.next;
+            answer.go_on(piece.answer);
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            answer.hint = Some(match &self.key {
+                Key::None => format!("no key was sent: give one with `--key-file FILE` or {KEY_VARIABLE}"),
+                Key::Is { from, .. } => format!("the key of {from} is not one that this host knows"),
+            });
+        }
+        Ok(answer)
+    }
 }
 
 fn local(

@@ -10,6 +10,8 @@ mod change;
 mod check;
 mod client;
 mod compile;
+mod completions;
+mod confirm;
 mod dev;
 mod evaluate;
 mod keys;
@@ -100,24 +102,98 @@ enum Command {
     Route(route::RouteArgs),
     /// Measure the router on labelled tasks
     Evaluate(evaluate::EvaluateArgs),
-    /// List the agents and where they stand
+    /// List the agents and their status
     Agents(agents::AgentsArgs),
-    /// Let in a version that waits for approval, or one that was taken back
+    /// Let in a version that waits for approval, or one that was rolled back
     Approve(change::ApproveArgs),
     /// Go back to the version that served before
     Rollback(change::RollbackArgs),
     /// Make keys for clients
     Keys(keys::KeysArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
     /// Compile one component; the host starts this
     #[command(hide = true)]
     CompileComponent(compile::CompileArgs),
 }
 
-/// Runs the command that the process was started with.
+/// Why a command could not do what it was asked, where programs have to tell one reason from another.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The arguments do not go together; nothing was done.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong, and what to do.
+        message: &'static str,
+    },
+    /// There is no host to ask.
+    #[error("no host answers at {url} ({reason}): {remedy}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the system says.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl CommandError {
+    /// What programs know it by.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::Unreachable { .. } => "host_unreachable",
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Unreachable { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// Parses the arguments, the program's own name first. `Err` is how the process ends where there is no command
+/// to run: help was asked for, or the arguments are wrong, which has been said.
 ///
 /// # Errors
-/// What stopped it, with what to do about it.
-pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+/// The exit code.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, Exit> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
+    Cli::try_parse_from(arguments).map_err(|error| {
+        if error.use_stderr() && json {
+            let message = error.render().to_string();
+            // If standard output is gone there is nobody to tell.
+            let _ = output::failure("usage", message.trim_end());
+        } else {
+            let _ = error.print();
+        }
+        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    })
+}
+
+/// Runs the command that the process was started with; what stopped it is said here.
+pub fn run(cli: Cli) -> Exit {
+    let output = cli.global.output();
+    if !matches!(cli.command, Command::Serve(_) | Command::Dev(_) | Command::CompileComponent(_)) {
+        config::unknown_variables(&ProcessEnvironment)
+            .iter()
+            .for_each(|warning| output::note(&format!("warning: {warning}")));
+    }
+    dispatch(cli).unwrap_or_else(|error| {
+        let known = error.downcast_ref::<CommandError>();
+        let (code, exit) = known.map_or(("failed", Exit::Failed), |known| (known.code(), known.exit()));
+        let message = format!("{error:#}");
+        // If standard output is gone there is nobody to tell.
+        let _ = output.fail(code, &message);
+        exit
+    })
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let Cli { global, command } = cli;
     match command {
         Command::Dev(args) => dev::run(&global, args),
@@ -133,6 +209,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::CompileComponent(args) => Ok(compile::run(&args)),
         Command::Approve(args) => change::approve(&global, &args),
         Command::Rollback(args) => change::roll_back(&global, &args),
+        Command::Completions(args) => completions::run(&global, &args),
         Command::Keys(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
             Ok(match keys::run(args, global.json, &mut out, &mut err)? {

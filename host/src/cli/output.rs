@@ -19,11 +19,28 @@ pub(super) enum Output {
 }
 
 impl Output {
+    /// Says what failed: to programs as an object on standard output, to people on standard error.
+    pub(super) fn fail(self, code: &str, message: &str) -> io::Result<()> {
+        match self {
+            Self::Json => failure(code, message),
+            Self::Text => {
+                note(&format!("error: {}", text::set_in(message)));
+                Ok(())
+            }
+        }
+    }
+
     /// Writes a result as JSON, on one line.
     pub(super) fn json<T: Serialize + ?Sized>(self, value: &T) -> io::Result<()> {
         let json = serde_json::to_string(value)?;
         writeln!(io::stdout().lock(), "{}", text::json(&json))
     }
+}
+
+/// Writes a failure for programs, in the form that failures have over HTTP.
+pub(super) fn failure(code: &str, message: &str) -> io::Result<()> {
+    let failure = serde_json::json!({ "error": "Command failed", "code": code, "message": message });
+    Output::Json.json(&failure)
 }
 
 /// Writes a result for people.

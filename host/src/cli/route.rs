@@ -4,7 +4,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{self, Needs, ServerArgs};
+use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
 use crate::domain::text;
@@ -19,7 +19,7 @@ pub(super) struct RouteArgs {
     #[arg(long)]
     explain: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    place: PlaceArgs,
 }
 
 /// Runs it.
@@ -27,7 +27,7 @@ pub(super) fn run(global: &Global, args: RouteArgs) -> anyhow::Result<Exit> {
     let _logging = global.quiet_logging();
     let body = json!({ "task": args.task.join(" "), "explain": args.explain });
     let (needs, path) = (Needs::All, "/orchestrator/route");
-    let answer = match client::ask(global, &args.server, needs, Method::POST, path, Some(&body))? {
+    let answer = match client::ask(global, &args.place, needs, Method::POST, path, Some(&body))? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

@@ -9,7 +9,7 @@ use super::output::{self, Output};
 use super::{Exit, Global, runtime};
 use crate::api::Ended;
 use crate::app::{Compiler, Server, SettingsFile};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat, ProcessEnvironment};
 use crate::telemetry::{self, Format};
 
 /// Arguments of `stockade serve`.
@@ -39,6 +39,7 @@ pub(super) fn serve(global: &Global, args: ServeArgs) -> anyhow::Result<Exit> {
     let level = if global.verbose { tracing::Level::DEBUG } else { config.server.log_level };
     let format = if global.json { LogFormat::Json } else { config.server.log_format };
     let _logging = telemetry::init(Format::Log(format), level)?;
+    config::unknown_variables(&ProcessEnvironment).iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let anonymous = config.auth.anonymous;

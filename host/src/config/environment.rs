@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::report::Report;
+use super::section::{nearest, shorten};
 use super::{AuthConfig, KeyConfig, ServerConfig, auth, server};
 use crate::domain::{AgentScope, CapabilityScope, Digest, Role, TenantId};
 
@@ -13,6 +14,11 @@ use crate::domain::{AgentScope, CapabilityScope, Digest, Role, TenantId};
 pub trait Environment {
     /// The variable `name`, where it is set to something.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// The names of all variables.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Where relative paths in variables start from; agents.toml's own folder where unknown.
     fn current_dir(&self) -> Option<PathBuf> {
@@ -30,6 +36,10 @@ impl Environment for ProcessEnvironment {
         std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
     }
 
+    fn names(&self) -> Vec<String> {
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+    }
+
     fn current_dir(&self) -> Option<PathBuf> {
         std::env::current_dir().ok()
     }
@@ -39,6 +49,10 @@ impl Environment for ProcessEnvironment {
 impl Environment for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Option<String> {
         BTreeMap::get(self, name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
     }
 }
 
@@ -63,14 +77,53 @@ const LISTEN: &str = "STOCKADE_LISTEN";
 /// Overrides `server.data_dir`.
 const DATA_DIR: &str = "STOCKADE_DATA_DIR";
 
-/// The variables that override settings, with what they do: for docs/settings.md.
+/// The host that commands ask, where `--server` names none.
+pub const SERVER_VARIABLE: &str = "STOCKADE_SERVER";
+/// The key that commands send, where `--key-file` names none.
+pub const KEY_VARIABLE: &str = "STOCKADE_KEY";
+
+/// Every variable that the program reads for its own settings, with what it does: for docs/settings.md.
 pub const VARIABLES: &[(&str, &str)] = &[
     (API_KEY, "adds a key named `env` with the role `call`; an empty value counts as absent"),
     (SCOPE, "the scope of that key, comma separated; `*` unless given"),
     (ORIGINS, "overrides `server.allowed_origins`; comma separated, or a JSON list"),
     (LISTEN, "overrides `server.listen`"),
     (DATA_DIR, "overrides `server.data_dir`; a relative path starts from the current folder"),
+    (
+        SERVER_VARIABLE,
+        "for commands: the host to ask, such as `http://127.0.0.1:8001`; `--server` overrides it",
+    ),
+    (KEY_VARIABLE, "for commands: the key for that host; `--key-file` overrides it"),
 ];
+
+/// What variables of ours begin with.
+const PREFIXES: [&str; 2] = ["STOCKADE_", "ORCHESTRATOR_"];
+/// Variables of the project's own tests.
+const TESTS: [&str; 2] = ["STOCKADE_UPDATE_GOLDEN", "STOCKADE_CRASH_ROUNDS"];
+
+/// A warning for each variable that looks like one of ours and is none.
+pub fn unknown_variables(environment: &dyn Environment) -> Vec<String> {
+    let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+    let is_ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_known = |name: &str| known.contains(&name) || TESTS.contains(&name);
+    let mut names = environment.names();
+    names.retain(|name| is_ours(name) && !is_known(name));
+    names.sort();
+    let warning = |name: &String| {
+        let near = nearest_variable(name, &known);
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("the variable {} has no meaning here{hint}", shorten(name))
+    };
+    names.iter().map(warning).collect()
+}
+
+/// The known variable that is nearest to `name`, if any is near.
+fn nearest_variable<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower: Vec<String> = known.iter().map(|known| known.to_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let near = nearest(name, &lower)?;
+    known.iter().copied().find(|known| known.eq_ignore_ascii_case(near))
+}
 
 /// The shortest key that is not called short, in characters.
 const MIN_KEY_CHARS: usize = 32;
@@ -78,7 +131,7 @@ const MIN_KEY_CHARS: usize = 32;
 pub(crate) const MAX_KEY_CHARS: usize = 512;
 
 /// What is set and not blank, trimmed.
-fn set(environment: &dyn Environment, name: &str) -> Option<String> {
+pub fn variable(environment: &dyn Environment, name: &str) -> Option<String> {
     let value = environment.get(name)?;
     let value = value.trim();
     (!value.is_empty()).then(|| value.to_owned())
@@ -91,13 +144,13 @@ pub(super) fn override_server(
     base_dir: &Path,
     config: &mut ServerConfig,
 ) {
-    if let Some(value) = set(environment, LISTEN) {
+    if let Some(value) = variable(environment, LISTEN) {
         match server::parse_listen(&value) {
             Ok(listen) => config.listen = listen,
             Err(help) => report.wrong_variable(LISTEN, format!("{LISTEN} is not an address and port"), help),
         }
     }
-    if let Some(value) = set(environment, DATA_DIR) {
+    if let Some(value) = variable(environment, DATA_DIR) {
         match server::check_path(&value) {
             Ok(()) => {
                 let path = PathBuf::from(value);
@@ -111,7 +164,7 @@ pub(super) fn override_server(
             }
         }
     }
-    if let Some(value) = set(environment, ORIGINS) {
+    if let Some(value) = variable(environment, ORIGINS) {
         override_origins(report, &value, config);
     }
 }
@@ -144,7 +197,7 @@ fn override_origins(report: &mut Report<'_>, value: &str, config: &mut ServerCon
 
 /// Adds the environment's key to `[auth]`.
 pub(super) fn add_key(report: &mut Report<'_>, environment: &dyn Environment, config: &mut AuthConfig) {
-    let Some(key) = set(environment, API_KEY) else {
+    let Some(key) = variable(environment, API_KEY) else {
         return;
     };
     let chars = key.chars().count();
@@ -157,7 +210,7 @@ pub(super) fn add_key(report: &mut Report<'_>, environment: &dyn Environment, co
         report.wrong_variable(API_KEY, message, help);
         return;
     }
-    let scope = set(environment, SCOPE).unwrap_or_else(|| "*".to_owned());
+    let scope = variable(environment, SCOPE).unwrap_or_else(|| "*".to_owned());
     let patterns = scope.split(',').map(str::trim).filter(|text| !text.is_empty());
     let scope = match AgentScope::parse(patterns) {
         Ok(scope) => scope,

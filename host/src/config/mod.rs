@@ -42,7 +42,10 @@ pub use auth::{AuthConfig, ENVIRONMENT_KEY, KeyConfig};
 pub(crate) use auth::{ROLES, check_capability, check_key_name};
 pub use engine::EngineConfig;
 pub(crate) use environment::MAX_KEY_CHARS;
-pub use environment::{Environment, NoEnvironment, ProcessEnvironment, VARIABLES};
+pub use environment::{
+    Environment, KEY_VARIABLE, NoEnvironment, ProcessEnvironment, SERVER_VARIABLE, VARIABLES,
+    unknown_variables, variable,
+};
 pub use key::{Effect, Key, Kind, SECTIONS, SectionKeys, reference};
 pub use limits::Limits;
 pub use load::{LoadError, MAX_FILE, load, load_read, parse};
@@ -50,7 +53,7 @@ pub use problem::{Problem, Problems};
 pub use proxies::TrustedProxies;
 pub use reload::ReloadConfig;
 pub use router::RouterConfig;
-pub use run_time::{agent_from_json, agent_to_json};
+pub use run_time::{SettingChange, agent_from_json, agent_to_json, setting_changes};
 pub use scheduler::SchedulerConfig;
 pub use server::{LogFormat, ServerConfig};
 

@@ -2,8 +2,12 @@
 //!
 //! They are read by what reads agents.toml, so that both know the same keys, ranges and messages.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use toml::de::DeTable;
+use utoipa::ToSchema;
 
 use super::problem::{Problem, Problems};
 use super::quantity::show_duration;
@@ -79,6 +83,49 @@ pub fn agent_to_json(agent: &AgentConfig) -> Map<String, Value> {
     match settings {
         Value::Object(map) => map,
         _ => Map::new(),
+    }
+}
+
+/// A setting of an agent that differs between two tables.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SettingChange {
+    /// The key, as in agents.toml: `limits.fuel`.
+    pub key: String,
+    /// The value now; absent where there is none, and for `config`, which may hold what is secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Value>,
+    /// The value that would take its place; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Value>,
+}
+
+/// What would change if the agent had the settings `proposed`, which [`agent_to_json`] made, in the order of
+/// keys. Its component is no setting here.
+pub fn setting_changes(now: &AgentConfig, proposed: &Map<String, Value>) -> Vec<SettingChange> {
+    let (mut from, mut to) = (BTreeMap::new(), BTreeMap::new());
+    flatten("", &Value::Object(agent_to_json(now)), &mut from);
+    flatten("", &Value::Object(proposed.clone()), &mut to);
+    let keys: BTreeSet<String> = from.keys().chain(to.keys()).cloned().collect();
+    let change = |key: String| {
+        let (from, to) = (from.remove(&key), to.remove(&key));
+        if from == to || key == "component" {
+            return None;
+        }
+        let secret = key.starts_with("config.");
+        Some(SettingChange { key, from: from.filter(|_| !secret), to: to.filter(|_| !secret) })
+    };
+    keys.into_iter().filter_map(change).collect()
+}
+
+/// Every value below tables, by its dotted key.
+fn flatten(path: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| flatten(&join(path, name), field, flat));
+        }
+        other => {
+            flat.insert(path.to_owned(), other.clone());
+        }
     }
 }
 
@@ -182,6 +229,26 @@ mod tests {
             let problems = agent_from_json(&config, &key, &object(settings)).expect_err("wrong").problems;
             assert_eq!(problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), [said]);
         }
+    }
+
+    #[test]
+    fn changes_name_keys_and_show_nothing_of_what_may_be_secret() {
+        let now = config("[agents.a]\ncomponent = 'a'\nlimits = { fuel = 5000 }\nconfig = { token = 'x' }\n");
+        let now = now.agents.values().next().expect("an agent");
+        assert_eq!(setting_changes(now, &agent_to_json(now)), []);
+        let mut proposed = agent_to_json(now);
+        proposed.insert("component".to_owned(), json!("elsewhere"));
+        proposed.insert("name".to_owned(), json!("B"));
+        proposed["limits"]["fuel"] = json!(6000);
+        proposed["config"]["token"] = json!("secret");
+        let changes = serde_json::to_value(setting_changes(now, &proposed)).expect("JSON");
+        assert_eq!(
+            changes,
+            json!([
+                { "key": "config.token" }, { "key": "limits.fuel", "from": 5000, "to": 6000 },
+                { "key": "name", "to": "B" },
+            ])
+        );
     }
 
     #[test]

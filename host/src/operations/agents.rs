@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::failure::agent_id;
 use super::{Failure, Operations, Request, entry, may};
-use crate::config::Limits;
+use crate::config::{Limits, SettingChange, setting_changes};
 use crate::domain::rights::Action;
 use crate::domain::{AgentId, AgentStatus, Denial, Digest, Micros, Principal};
 use crate::registry::{self, AgentEntry, LoadFailure, LoadReport, Pending};
@@ -164,6 +164,8 @@ pub struct PendingVersion {
     pub wants: Vec<String>,
     /// Whether other settings than those that serve wait with it.
     pub settings: bool,
+    /// What those settings change.
+    pub changes: Vec<SettingChange>,
     /// Since when it waits.
     #[serde(serialize_with = "time")]
     #[schema(value_type = String, format = DateTime)]
@@ -192,8 +194,17 @@ impl PendingVersion {
             places.push(format!("`[agents.{id}]` with `category = {category:?}`"));
         }
         let remedy = format!("`stockade approve {id}`, or in agents.toml {}", places.join(" and "));
-        let (settings, wants) = (settings.is_some(), pending.wants_in_words());
-        Some(Self { digest: *digest, wants, settings, since: *since, stamp: pending.stamp(), remedy })
+        let proposed = settings.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let changes = proposed.map(|proposed| setting_changes(&entry.config, &proposed)).unwrap_or_default();
+        Some(Self {
+            digest: *digest,
+            wants: pending.wants_in_words(),
+            settings: settings.is_some(),
+            changes,
+            since: *since,
+            stamp: pending.stamp(),
+            remedy,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use super::serve::{self, ServeArgs};
 use super::{Exit, Global, build, runtime};
 use crate::app::{Compiler, Server, SettingsFile};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat, ProcessEnvironment};
 use crate::telemetry::{self, Format};
 use builder::Builder;
 
@@ -54,6 +54,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
     let level = if global.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
     let format = if global.json { Format::Log(LogFormat::Json) } else { Format::Live };
     let logging = telemetry::init(format, level)?;
+    config::unknown_variables(&ProcessEnvironment).iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = runtime()?;
     let anonymous = config.auth.anonymous;
     // A project may hold both.
