@@ -183,7 +183,7 @@ fn no_command_prints_what_a_terminal_obeys() {
         vec!["check", config],
         vec!["test", says],
         vec!["test", wrong, "--junit", text(&junit)],
-        vec!["agents", "--config", config],
+        vec!["agents", "--local", "--config", config],
         vec!["route", "--explain", "look at the server", "--config", config],
         vec!["route", HOSTILE, "--config", config],
         vec!["call", "fails", HOSTILE, "--config", config],

@@ -22,6 +22,7 @@ use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
 use crate::storage;
+use crate::telemetry::event::Event;
 
 /// At the start, agents that still load keep the host from being ready for as long as in so much time at
 /// least one of them got done.

@@ -150,7 +150,7 @@ pub(crate) fn warm(data_dir: &Path) {
         );
         let config = file("warm.toml", format!("server.data_dir = {source:?}\n{fleet}").as_bytes());
         let config = config.to_str().expect("a path in UTF-8");
-        stockade(["agents", "--json", "--config", config]).expect(0);
+        stockade(["agents", "--local", "--json", "--config", config]).expect(0);
         source.join("cache")
     });
     copy(source, &data_dir.join("cache"));

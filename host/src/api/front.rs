@@ -22,6 +22,7 @@ use super::seats::NoSeat;
 use super::shares::{Room, SMALL, Turn, Upload};
 use super::{Api, answer, origins, says_success};
 use crate::domain::{Principal, RequestId, text};
+use crate::telemetry::event::Event;
 
 /// The header that carries a request's id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -194,10 +195,11 @@ impl Drop for Request {
         let (code, detail) = (noted.code, noted.detail.as_deref());
         if status == 500 {
             tracing::error!(
+                name: Event::RequestEnded.name(),
                 request_id, method, path, client, status, ms, key, agent, code, detail, "request"
             );
         } else {
-            tracing::info!(request_id, method, path, client, status, ms, key, agent, code, detail, "request");
+            tracing::info!(name: Event::RequestEnded.name(), request_id, method, path, client, status, ms, key, agent, code, detail, "request");
         }
     }
 }

@@ -95,7 +95,7 @@ pub(super) fn build(projects: &[PathBuf], output: Output) -> anyhow::Result<Opti
             }
             Ok(None) => {
                 let shown = project.folder.display();
-                output::note(&format!("{shown} did not build; the compiler's words are above"));
+                output::note(&format!("{shown} did not build; the compiler's output is above"));
                 failed = true;
             }
             // The others are built all the same.

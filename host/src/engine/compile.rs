@@ -16,6 +16,7 @@ use super::output::{self, Output, Unwritten, scratch};
 use super::settings::{self, Effort};
 use super::{Engine, Origin, cache, child, meaning};
 use crate::domain::Digest;
+use crate::telemetry::event::Event;
 
 impl Engine {
     /// Makes a component ready to run, from the cache if it was compiled before.
@@ -113,7 +114,7 @@ impl Engine {
             .blocking(move |engine| engine.take_in(&Effort::of(size, &engine.config).key(&digest), compiled))
             .await?;
         let ms = began.elapsed().as_millis() as u64;
-        tracing::info!(%digest, bytes = size, ms, "compiled a component");
+        tracing::info!(name: Event::ComponentCompiled.name(), %digest, bytes = size, ms, "compiled a component");
         Ok(loaded)
     }
 

@@ -7,6 +7,7 @@ use super::load::LoadFailure;
 use super::record::Cause;
 use super::snapshot::Snapshot;
 use crate::domain::{AgentKey, Digest};
+use crate::telemetry::event::Event;
 
 /// How an attempt ended.
 #[derive(Debug, Clone)]
@@ -50,9 +51,9 @@ impl Shown {
         match (outcome, version) {
             (Outcome::Live(generation), Some(version)) => {
                 if let Cause::RolledBack { from, reason } = &self.cause {
-                    tracing::warn!(%tenant, %agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
+                    tracing::warn!(name: Event::AgentRolledBack.name(), %tenant, %agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
                 }
-                tracing::info!(%tenant, %agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
+                tracing::info!(name: Event::AgentLive.name(), %tenant, %agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
                 for (capability, _) in version.capabilities.iter().filter(|(_, granted)| !**granted) {
                     tracing::warn!(%tenant, %agent, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
                 }
@@ -62,10 +63,10 @@ impl Shown {
             }
             (Outcome::Waits(wants), _) => {
                 let digest = self.digest.map(|digest| digest.to_string());
-                tracing::warn!(%tenant, %agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
+                tracing::warn!(name: Event::AgentPending.name(), %tenant, %agent, digest, wants = wants.join(", "), "agent waits for approval: its new version wants what its agent does not have; `stockade approve {agent}` lets it in, or agents.toml that says so");
             }
             (Outcome::Failed(failure), _) => {
-                tracing::error!(%tenant, %agent, component = self.component, reason = %failure, "agent was not loaded");
+                tracing::error!(name: Event::AgentFailed.name(), %tenant, %agent, component = self.component, reason = %failure, "agent was not loaded");
             }
             (Outcome::Stale, _) => tracing::debug!(%tenant, %agent, "a load was overtaken"),
             (Outcome::Live(_) | Outcome::Same, None) => {}

@@ -22,6 +22,7 @@ use super::versions::ChangeError;
 use crate::config::{AgentConfig, Config, Problems, agent_from_json, agent_to_json};
 use crate::domain::rights::Decision;
 use crate::domain::{AgentId, AgentKey, Digest};
+use crate::telemetry::event::Event;
 
 /// The most agents that one request makes of a template.
 pub const MAX_GENERATED: usize = 10_000;
@@ -286,7 +287,7 @@ impl Registry {
             self.entry(key)?;
             return Err(ChangeError::OfTheFile(key.id.clone()));
         }
-        tracing::info!(tenant = %key.tenant, agent = %key.id, "agent removed");
+        tracing::info!(name: Event::AgentRemoved.name(), tenant = %key.tenant, agent = %key.id, "agent removed");
         Ok(())
     }
 

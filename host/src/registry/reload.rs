@@ -25,6 +25,7 @@ use super::snapshot::{AgentEntry, Snapshot};
 use super::versions::ChangeError;
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentKey, AgentScope, Digest, TenantId};
+use crate::telemetry::event::Event;
 
 /// Attempts that are published together at the most: a batch costs one snapshot.
 const PUBLISH_BATCH: usize = 1024;
@@ -232,7 +233,7 @@ impl Registry {
         match self.amend(amendment).await {
             Ok(removed) => {
                 for AgentKey { tenant, id: agent } in removed {
-                    tracing::info!(%tenant, %agent, "agent removed");
+                    tracing::info!(name: Event::AgentRemoved.name(), %tenant, %agent, "agent removed");
                 }
                 Ok(put)
             }

@@ -14,6 +14,7 @@ use crate::capabilities::Source;
 use crate::domain::{CapabilityScope, Failure, Micros, Principal, Receipt, Reply, RequestId, Task, TenantId};
 use crate::engine::{Invocation, RunClock, Spent};
 use crate::registry::{self, AgentVersion};
+use crate::telemetry::event::{AGENT_LOG, Event};
 
 /// A call that was accepted.
 pub(super) struct Call {
@@ -205,9 +206,9 @@ impl Drop for Call {
             let (tenant, key) = (&self.tenant, &self.key);
             let (agent, queue_ms) = (&self.agent, receipt.queue.as_ms());
             if self.end.is_some() {
-                tracing::info!(%request, %key, %tenant, agent, code, queue_ms, "task rejected");
+                tracing::info!(name: Event::TaskRejected.name(), %request, %key, %tenant, agent, code, queue_ms, "task rejected");
             } else {
-                tracing::info!(%request, %key, %tenant, agent, code, queue_ms, "task ended");
+                tracing::info!(name: Event::TaskEnded.name(), %request, %key, %tenant, agent, code, queue_ms, "task ended");
             }
             return;
         };
@@ -223,32 +224,33 @@ impl Drop for Call {
             let text = &line.text;
             match line.source {
                 Source::Logged(tracing::Level::ERROR) => {
-                    tracing::error!(target: "agent", %tenant, %agent, %request, "{text}")
+                    tracing::error!(target: AGENT_LOG, %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(tracing::Level::WARN) => {
-                    tracing::warn!(target: "agent", %tenant, %agent, %request, "{text}")
+                    tracing::warn!(target: AGENT_LOG, %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(tracing::Level::INFO) => {
-                    tracing::info!(target: "agent", %tenant, %agent, %request, "{text}")
+                    tracing::info!(target: AGENT_LOG, %tenant, %agent, %request, "{text}")
                 }
                 Source::Logged(_) => {
-                    tracing::debug!(target: "agent", %tenant, %agent, %request, "{text}")
+                    tracing::debug!(target: AGENT_LOG, %tenant, %agent, %request, "{text}")
                 }
                 Source::Stdout => {
-                    tracing::info!(target: "agent", %tenant, %agent, %request, stream = "stdout", "{text}")
+                    tracing::info!(target: AGENT_LOG, %tenant, %agent, %request, stream = "stdout", "{text}")
                 }
                 Source::Stderr => {
-                    tracing::info!(target: "agent", %tenant, %agent, %request, stream = "stderr", "{text}")
+                    tracing::info!(target: AGENT_LOG, %tenant, %agent, %request, stream = "stderr", "{text}")
                 }
             }
         }
         if self.spent.lines_left_out > 0 {
-            tracing::warn!(target: "agent", %tenant, %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
+            tracing::warn!(target: AGENT_LOG, %tenant, %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
         }
         for denial in &self.spent.denials {
-            tracing::warn!(%tenant, %agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
+            tracing::warn!(name: Event::CapabilityDenied.name(), %tenant, %agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
         }
         tracing::info!(
+            name: Event::TaskEnded.name(),
             %request,
             key = %self.key,
             %tenant,

@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::event::Event as Known;
 use crate::domain::text::{self, Escaper};
 
 /// The most that is shown of a value, in bytes.
@@ -88,6 +89,9 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let metadata = event.metadata();
         let mut line = format!("{{\"timestamp\":\"{time}\",\"level\":\"{}\"", metadata.level());
+        if let Some(event) = Known::of(metadata.name()) {
+            write!(line, ",\"event\":\"{}\"", event.name())?;
+        }
         event.record(&mut JsonVisitor { line: &mut line });
         write!(line, ",\"target\":{}}}", quoted(metadata.target()))?;
         writeln!(writer, "{}", text::json(&line))

@@ -5,6 +5,7 @@
 //! and counted. What guests and clients wrote is escaped and bounded as a line is made of it.
 //! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
 
+pub mod event;
 mod lines;
 mod live;
 pub mod metrics;
@@ -91,11 +92,11 @@ pub fn init(format: impl Into<Format>, level: tracing::Level) -> Result<Logging,
             (layer.boxed(), Guard::Live { guard })
         }
     };
-    // Libraries speak only of trouble.
+    // Of libraries, only warnings and errors.
     let ours = Targets::new()
         .with_default(LevelFilter::from_level(level.min(tracing::Level::WARN)))
         .with_target("stockade", level)
-        .with_target("agent", level);
+        .with_target(event::AGENT_LOG, level);
     tracing_subscriber::registry().with(layer.with_filter(ours)).try_init()?;
     Ok(Logging { guard })
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::project::{Colours, Outcome, Project};
 use crate::cli::project;
 use crate::registry::{Changes, Watch};
+use crate::telemetry::event::Event;
 
 /// The projects and what watches them.
 pub(super) struct Builder {
@@ -77,15 +78,19 @@ impl Builder {
         let Some(project) = self.projects.get_mut(index) else { return };
         let name = project.root.display().to_string();
         let began = Instant::now();
-        tracing::info!(project = name, "building");
+        tracing::info!(name: Event::BuildStarted.name(), project = name, "building");
         match project.build(self.colours).await {
-            Ok(Outcome::Built { components, words }) => {
+            Ok(Outcome::Built { components, output }) => {
                 let ms = began.elapsed().as_millis() as u64;
-                tracing::info!(project = name, components, ms, words, "built");
+                tracing::info!(name: Event::BuildFinished.name(), project = name, components, ms, output, "built");
                 self.watch_outside();
             }
-            Ok(Outcome::Failed { words }) => tracing::error!(project = name, words, "build failed"),
-            Err(error) => tracing::error!(project = name, words = format!("{error:#}"), "build failed"),
+            Ok(Outcome::Failed { output }) => {
+                tracing::error!(name: Event::BuildFailed.name(), project = name, output, "build failed")
+            }
+            Err(error) => {
+                tracing::error!(name: Event::BuildFailed.name(), project = name, output = format!("{error:#}"), "build failed")
+            }
         }
     }
 

@@ -11,15 +11,15 @@ use serde_json::Value;
 use crate::domain::Digest;
 use crate::registry::watch;
 
-/// What a build says at the most; compilers can go on for long.
-const MAX_WORDS: usize = 256 * 1024;
+/// The most that is kept of a build's output, in bytes; compilers can write much.
+const MAX_OUTPUT: usize = 256 * 1024;
 
 /// How a build ended.
 pub(super) enum Outcome {
     /// So many files were made. The compiler may have warned.
-    Built { components: usize, words: Option<String> },
+    Built { components: usize, output: Option<String> },
     /// It did not build, for these reasons.
-    Failed { words: String },
+    Failed { output: String },
 }
 
 /// The contents of files.
@@ -57,14 +57,14 @@ impl Project {
     pub(super) async fn build(&mut self, colours: Colours) -> anyhow::Result<Outcome> {
         // Before it is built: what is saved from here on makes another build.
         let (began, before) = (SystemTime::now(), self.sources().await);
-        let output = self.run(colours).await?;
-        let words = said(&output.stderr);
-        if !output.status.success() {
+        let ran = self.run(colours).await?;
+        let output = shown(&ran.stderr);
+        if !ran.status.success() {
             self.note(before, began).await;
             self.failed = Some(SystemTime::now());
-            return Ok(Outcome::Failed { words });
+            return Ok(Outcome::Failed { output });
         }
-        let built: Value = serde_json::from_slice(&output.stdout).context("the build's list is not JSON")?;
+        let built: Value = serde_json::from_slice(&ran.stdout).context("the build's list is not JSON")?;
         let components: Vec<PathBuf> = built
             .as_array()
             .into_iter()
@@ -74,8 +74,8 @@ impl Project {
         self.outside = self.inputs(&components);
         self.note(before, began).await;
         self.failed = None;
-        let words = words.contains("warning").then_some(words);
-        Ok(Outcome::Built { components: components.len(), words })
+        let output = output.contains("warning").then_some(output);
+        Ok(Outcome::Built { components: components.len(), output })
     }
 
     async fn run(&self, colours: Colours) -> anyhow::Result<Output> {
@@ -139,30 +139,30 @@ fn modified(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }
 
-/// Whether the words of compilers get colours.
+/// Whether compilers colour their output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colours {
     Yes,
     No,
 }
 
-/// What a build said, without the lines that only say that it runs.
-fn said(stderr: &[u8]) -> String {
+/// What is shown of a build's output: all but the lines that only say that it runs.
+fn shown(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let progress = |line: &&str| {
         !line.starts_with("building ") && !line.starts_with("built ") && !line.contains(" did not build; ")
     };
-    let mut words: Vec<&str> = Vec::new();
+    let mut lines: Vec<&str> = Vec::new();
     let mut length = 0;
     for line in text.lines().filter(progress) {
         length += line.len() + 1;
-        if length > MAX_WORDS {
-            words.push("(and more: run `stockade build` to see all of it)");
+        if length > MAX_OUTPUT {
+            lines.push("(and more: run `stockade build` to see all of it)");
             break;
         }
-        words.push(line);
+        lines.push(line);
     }
-    words.join("\n")
+    lines.join("\n")
 }
 
 /// The files in a list of what went into a file, as `make` reads it.
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn progress_is_not_what_a_build_has_to_say() {
         assert_eq!(
-            said(b"building plugins\nwarning: unused\nbuilt 4 components in 1 s\n"),
+            shown(b"building plugins\nwarning: unused\nbuilt 4 components in 1 s\n"),
             "warning: unused"
         );
-        assert!(said(&b"error: x\n".repeat(100_000)).ends_with("to see all of it)"));
+        assert!(shown(&b"error: x\n".repeat(100_000)).ends_with("to see all of it)"));
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! The log as an author wants it while they work: a line for what happened to their agents.
 //!
 //! Owns the thread that writes it, so that no call waits for a terminal. It knows the host's events
-//! by their messages and fields; one that it does not know becomes a plain line.
+//! by their names and fields; one without a name becomes a plain line.
 
+mod message;
 mod screen;
-mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,6 +18,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::event::Event as Known;
 use super::lines::{MAX_VALUE, shortened};
 use super::queue::drop_line;
 use screen::Screen;
@@ -26,29 +27,32 @@ use screen::Screen;
 const QUEUED_EVENTS: usize = 16_384;
 /// Bytes of all of them together.
 const QUEUED_BYTES: usize = 8 * 1024 * 1024;
-/// The most that is shown of a compiler's words, in bytes.
-const MAX_WORDS: usize = 256 * 1024;
+/// The most that is shown of a compiler's output, in bytes.
+const MAX_OUTPUT: usize = 256 * 1024;
 
 /// An event as it was logged.
 #[derive(Debug)]
-struct Seen {
+struct Logged {
+    /// Which event it is; `None` if it has no name.
+    event: Option<Known>,
     level: Level,
     target: &'static str,
     message: String,
     fields: BTreeMap<&'static str, String>,
 }
 
-impl Seen {
+impl Logged {
     fn of(event: &Event<'_>) -> Self {
         let metadata = event.metadata();
-        let mut seen = Self {
+        let mut logged = Self {
+            event: Known::of(metadata.name()),
             level: *metadata.level(),
             target: metadata.target(),
             message: String::new(),
             fields: BTreeMap::new(),
         };
-        event.record(&mut seen);
-        seen
+        event.record(&mut logged);
+        logged
     }
 
     /// About the memory that it takes, in bytes.
@@ -66,7 +70,7 @@ impl Seen {
     }
 }
 
-impl Visit for Seen {
+impl Visit for Logged {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
@@ -75,17 +79,17 @@ impl Visit for Seen {
         match field.name() {
             "message" => self.message = shortened(value, MAX_VALUE),
             name => {
-                let most = if name == "words" { MAX_WORDS } else { MAX_VALUE };
+                let most = if name == "output" { MAX_OUTPUT } else { MAX_VALUE };
                 self.fields.insert(name, shortened(value, most));
             }
         }
     }
 }
 
-/// What the thread is told.
+/// What the thread gets.
 enum Item {
-    Event(Seen),
-    /// Everything before it is written: say so.
+    Event(Logged),
+    /// Answers when everything before it is written.
     Flush(Sender<()>),
     End,
 }
@@ -96,7 +100,7 @@ pub(super) struct Live {
     counts: Arc<Counts>,
 }
 
-/// What waits, and what was not taken.
+/// What waits in the queue, and what found no room in it.
 #[derive(Default)]
 struct Counts {
     bytes: AtomicUsize,
@@ -105,11 +109,11 @@ struct Counts {
 
 impl<S: Subscriber> Layer<S> for Live {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let seen = Seen::of(event);
-        let size = seen.size();
+        let logged = Logged::of(event);
+        let size = logged.size();
         let bytes = self.counts.bytes.fetch_add(size, Ordering::Relaxed);
-        // A terminal that stands still loses lines; it holds nobody up.
-        if bytes + size > QUEUED_BYTES || self.queue.try_send(Item::Event(seen)).is_err() {
+        // A terminal that does not read loses lines; it blocks no call.
+        if bytes + size > QUEUED_BYTES || self.queue.try_send(Item::Event(logged)).is_err() {
             self.counts.bytes.fetch_sub(size, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             drop_line();
@@ -139,7 +143,7 @@ impl Drop for LiveGuard {
         if self.queue.send(Item::End).is_ok()
             && let Some(thread) = self.thread.take()
         {
-            // What it failed on cannot be told any more.
+            // There is no log left to report its panic in.
             let _ = thread.join();
         }
     }
@@ -149,19 +153,19 @@ impl Drop for LiveGuard {
 pub(super) fn live(level: Level) -> (Live, LiveGuard) {
     let (queue, events) = sync_channel(QUEUED_EVENTS);
     let counts = Arc::new(Counts::default());
-    let taken = counts.clone();
+    let shown = counts.clone();
     let write = move || {
         let mut screen = Screen::new();
         for item in events {
             match item {
-                Item::Event(seen) => {
-                    taken.bytes.fetch_sub(seen.size(), Ordering::Relaxed);
-                    let dropped = taken.dropped.swap(0, Ordering::Relaxed);
+                Item::Event(logged) => {
+                    shown.bytes.fetch_sub(logged.size(), Ordering::Relaxed);
+                    let dropped = shown.dropped.swap(0, Ordering::Relaxed);
                     if dropped > 0 {
-                        screen.show(&words::dropped(dropped));
+                        screen.show(&message::dropped(dropped));
                     }
-                    if let Some(news) = words::news(&seen, level) {
-                        screen.show(&news);
+                    if let Some(message) = message::of(&logged, level) {
+                        screen.show(&message);
                     }
                 }
                 // Whoever asked may have gone.

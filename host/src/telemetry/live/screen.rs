@@ -1,4 +1,4 @@
-//! Where news is shown: a terminal, with what is being done at its bottom, or a pipe.
+//! Where messages are shown: a terminal, with what is being built in its last line, or a pipe.
 //!
 //! Owns the terminal's last line. It decides nothing about what is shown.
 
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{News, Tone};
+use super::message::{Message, Tone};
 
-/// Verbs are this wide, so that what they are about stands in a column.
+/// Verbs are this wide, so that their subjects form a column.
 const VERB: usize = 11;
 
 /// How often the last line moves.
@@ -46,22 +46,22 @@ impl Screen {
     }
 
     /// Shows it.
-    pub(super) fn show(&mut self, news: &News) {
-        match (self, news) {
-            (Self::Pipe, News::Begins { about }) => write(&line("building", about, "")),
-            (Self::Pipe, News::Line { verb, about, text, words, .. }) => {
-                write(&with_words(words.as_deref(), &line(verb, about, text)));
+    pub(super) fn show(&mut self, message: &Message) {
+        match (self, message) {
+            (Self::Pipe, Message::Building { about }) => write(&line("building", about, "")),
+            (Self::Pipe, Message::Line { verb, about, text, output, .. }) => {
+                write(&with_output(output.as_deref(), &line(verb, about, text)));
             }
-            (Self::Terminal { busy, .. }, News::Begins { about }) => {
+            (Self::Terminal { busy, .. }, Message::Building { about }) => {
                 if let Some((_, before)) = busy.replace((about.clone(), spinner(about))) {
                     before.finish_and_clear();
                 }
             }
-            (Self::Terminal { busy, colours }, News::Line { tone, verb, about, text, words }) => {
+            (Self::Terminal { busy, colours }, Message::Line { tone, verb, about, text, output }) => {
                 if let Some((_, bar)) = busy.take_if(|(doing, _)| doing == about) {
                     bar.finish_and_clear();
                 }
-                let text = with_words(words.as_deref(), &painted(*colours, *tone, verb, about, text));
+                let text = with_output(output.as_deref(), &painted(*colours, *tone, verb, about, text));
                 match busy {
                     Some((_, bar)) => bar.suspend(|| write(&text)),
                     None => write(&text),
@@ -96,10 +96,10 @@ fn write(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Another program's words, and then what they mean.
-fn with_words(words: Option<&str>, line: &str) -> String {
-    match words {
-        Some(words) => format!("{}\n{line}", words.trim_end()),
+/// The output of another program, and then the line about it.
+fn with_output(output: Option<&str>, line: &str) -> String {
+    match output {
+        Some(output) => format!("{}\n{line}", output.trim_end()),
         None => line.to_owned(),
     }
 }
@@ -110,7 +110,7 @@ fn line(verb: &str, about: &str, text: &str) -> String {
     format!("{verb:VERB$}  {about}  {text}").trim_end().to_owned()
 }
 
-/// The same for a terminal: the verb says by its colour how good the news is.
+/// The same for a terminal: the verb's colour shows how good the message is.
 fn painted(colours: Colours, tone: Tone, verb: &str, about: &str, text: &str) -> String {
     let code = match tone {
         Tone::Good => "32",
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_and_texts_of_several_lines_stay_in_theirs() {
+    fn texts_of_several_lines_stay_in_their_column() {
         assert_eq!(line("log", "calculator", "one\ntwo"), "log          calculator  one\n             two");
         assert_eq!(line("removed", "calculator", ""), "removed      calculator");
         let painted = painted(Colours::Yes, Tone::Good, "built", "plugins", "in 1 s");
@@ -142,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn the_compilers_words_stand_before_the_line() {
-        assert_eq!(with_words(Some("error: x\n"), "not built"), "error: x\nnot built");
-        assert_eq!(with_words(None, "built"), "built");
+    fn the_compilers_output_comes_before_the_line() {
+        assert_eq!(with_output(Some("error: x\n"), "not built"), "error: x\nnot built");
+        assert_eq!(with_output(None, "built"), "built");
     }
 }
