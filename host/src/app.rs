@@ -47,7 +47,7 @@ pub enum StartError {
     DataDir {
         /// The folder.
         path: String,
-        /// The operating system's words.
+        /// What the operating system says.
         reason: std::io::Error,
     },
     /// The address cannot be listened on.
@@ -57,7 +57,7 @@ pub enum StartError {
     Listen {
         /// The address.
         listen: SocketAddr,
-        /// The operating system's words.
+        /// What the operating system says.
         reason: std::io::Error,
     },
     /// Keys and address do not go together.
@@ -140,7 +140,7 @@ impl Host {
         let snapshot = self.registry.snapshot();
         let agents = snapshot.agents().count();
         let failed = snapshot.agents().filter(|entry| entry.version().is_none()).count();
-        tracing::info!(agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
+        tracing::info!(name: Event::AgentsLoaded.name(), agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
     }
 
     /// The HTTP interface without a network, for a command that asks it in-process: what
@@ -239,7 +239,7 @@ impl SettingsFile {
     /// Everything that is wrong with it.
     pub async fn read(self: &Arc<Self>) -> Result<Config, config::LoadError> {
         let bytes = registry::read_whole(&self.path, config::MAX_FILE).await;
-        // An editor that empties a file before it writes it is not heard at its word.
+        // An editor may empty a file before it writes it.
         let bytes = bytes.and_then(|bytes| match bytes.is_empty() {
             true => Err(std::io::Error::other(EMPTY)),
             false => Ok(bytes),
@@ -330,7 +330,7 @@ impl Server {
     }
 }
 
-/// Who is let in under `config`, with the host's own key where there is no other.
+/// Which keys are accepted under `config`: the host's own where there is no other.
 fn authenticator(config: &Config) -> Result<(Authenticator, Option<AdminKey>), StartError> {
     let startup = auth::startup(config.server.listen, &config.auth)?;
     for warning in &startup.warnings {

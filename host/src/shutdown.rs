@@ -1,4 +1,4 @@
-//! Leaving in good order: one handle says that the host should go, everything else listens.
+//! Shutting down: one handle starts it, everything else watches it.
 //!
 //! Owns the stage of the shutdown and the count of requests in flight. The stage only moves
 //! forward: serving, draining (accept nothing, finish what was accepted), leaving (now). It does
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-/// How far a shutdown has come.
+/// The stage of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// No shutdown.
@@ -22,7 +22,7 @@ pub enum Stage {
     Leaving,
 }
 
-/// The handle that starts a shutdown, and tells how far it has come. Cheap to clone.
+/// The handle that starts a shutdown, and knows its stage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ impl Shutdown {
         Self { shared: Arc::new(Shared { stage, in_flight: AtomicUsize::new(0) }) }
     }
 
-    /// Begins to drain. Does nothing where that has begun already.
+    /// Begins to drain. Does nothing if that has begun already.
     pub fn drain(&self) {
         self.advance(Stage::Draining);
     }
@@ -66,12 +66,12 @@ impl Shutdown {
         self.stage()
     }
 
-    /// How far the shutdown has come.
+    /// The stage of the shutdown.
     pub fn stage(&self) -> Stage {
         *self.shared.stage.borrow()
     }
 
-    /// Waits until the shutdown has come to `stage`, or further.
+    /// Waits until the shutdown has reached `stage`, or a later one.
     pub async fn reached(&self, stage: Stage) {
         let mut stages = self.shared.stage.subscribe();
         // The sender lives as long as `self`: this cannot fail.

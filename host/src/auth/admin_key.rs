@@ -101,7 +101,7 @@ fn read(path: &Path) -> Result<Option<Secret>, AdminKeyError> {
     Ok(Some(Secret::new(key)))
 }
 
-/// Writes the file beside its place and links it in: whoever looks sees all of it or none, and nobody's
+/// Writes the file under another name and links it: a reader sees all of it or none, and nobody's
 /// key is overwritten.
 fn write(folder: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
     // Temporary files are 0600 from the beginning.

@@ -15,8 +15,8 @@ use crate::domain::{Digest, Principal, Role};
 /// The `key_id` of a caller without a key.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Why a caller is not let in. What was wrong with a key is not said: unknown, malformed and wrong ones
-/// are the same to whoever tries them.
+/// Why a caller is rejected. What is wrong with a key is not said: unknown, malformed and wrong ones
+/// look the same to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// There is no key.
@@ -59,8 +59,8 @@ impl Authenticator {
     /// with several of them should be refused before it comes here.
     ///
     /// # Errors
-    /// [`AuthError::Missing`] where there is no key and anonymous callers are not let in;
-    /// [`AuthError::Invalid`] for every other failure, also where anonymous callers are let in.
+    /// [`AuthError::Missing`] where there is no key and anonymous callers are not accepted;
+    /// [`AuthError::Invalid`] for every other failure, also where anonymous callers are accepted.
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Arc<Principal>, AuthError> {
         let header = authorization.map(<[u8]>::trim_ascii).filter(|header| !header.is_empty());
         let Some(header) = header else {
@@ -70,8 +70,8 @@ impl Authenticator {
         self.holder(&Digest::of(key)).cloned().ok_or(AuthError::Invalid)
     }
 
-    /// Who this principal, which was let in before, is now: with the rights that its key has now. `None`
-    /// if it would not be let in any more.
+    /// Who this principal, which was accepted before, is now: with the rights that its key has now. `None`
+    /// if it would not be accepted any more.
     pub fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
         match &principal.key {
             Some(key) => self.holder(key).cloned(),
@@ -89,7 +89,7 @@ impl Authenticator {
         found
     }
 
-    /// Whether callers without a key are let in.
+    /// Whether callers without a key are accepted.
     pub fn accepts_anonymous(&self) -> bool {
         self.anonymous.is_some()
     }

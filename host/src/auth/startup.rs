@@ -11,7 +11,7 @@ use crate::config::AuthConfig;
 pub struct Startup {
     /// Whether the host's own admin key is wanted, since no other key is configured.
     pub needs_admin_key: bool,
-    /// What the operator should be told.
+    /// What to warn the operator of.
     pub warnings: Vec<Warning>,
 }
 

@@ -25,7 +25,7 @@ use super::{Exit, Global};
 /// Arguments of `stockade build`.
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// The projects, or folders of them; without any, `plugins` beside the settings file, or the project
+    /// The projects, or folders of them; without any, `plugins` next to the settings file, or the project
     /// that the settings file lies in
     path: Vec<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(global: &Global, args: &BuildArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a settings file is served with: the folder `plugins` beside it or, in a project of its own, that.
+/// The projects of a settings file: the folder `plugins` next to it or, in a project of its own, that.
 pub(super) fn beside(config: &Path) -> PathBuf {
     let folder = match config.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -75,7 +75,7 @@ pub(super) fn beside(config: &Path) -> PathBuf {
     if !plugins.is_dir() && Language::of(folder).is_some() { folder.to_owned() } else { plugins }
 }
 
-/// Builds these projects; `None` if one did not build, which has been said on standard error.
+/// Builds these projects; `None` if one did not build, which has been reported on standard error.
 pub(super) fn build(projects: &[PathBuf], output: Output) -> anyhow::Result<Option<Vec<Built>>> {
     let mut found = Vec::new();
     for path in projects {

@@ -52,7 +52,7 @@ pub(super) enum Needs<'a> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
-    /// What to do about a failure, beside its own message.
+    /// What to do about a failure, in addition to its message.
     hint: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl Answer {
         }
     }
 
-    /// Says what to do about a failure, unless that is said already.
+    /// Adds what to do about a failure, unless the answer has that.
     pub(super) fn advise(&mut self, hint: String) {
         self.hint.get_or_insert(hint);
     }
@@ -166,7 +166,7 @@ impl Key {
     fn new(text: &str, from: String) -> anyhow::Result<Self> {
         let text = text.trim();
         let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok().filter(|_| !text.is_empty());
-        // The text itself is in no message: it may be a key with a slip in it.
+        // The text itself is in no message: it may be a key with a typing error.
         let Some(value) = value.as_mut() else {
             bail!("{from} holds no key: visible characters on one line")
         };

@@ -20,7 +20,7 @@ pub(super) fn run(args: &CompileArgs) -> Exit {
     match app::compile_here(&args.order, std::io::stdin().lock(), std::io::stdout().lock()) {
         Ok(()) => Exit::Done,
         Err(refusal) => {
-            // Without standard error, the exit code is all that can be told.
+            // Without standard error, the exit code is all that can be reported.
             let mut err = std::io::stderr().lock();
             let _ = serde_json::to_writer(&mut err, &refusal);
             let _ = writeln!(err);

@@ -68,7 +68,7 @@ fn lines<T>(
 fn fleet(global: &Global, args: &EvaluateArgs) -> anyhow::Result<Result<(Settings, Vec<Agent>), Exit>> {
     if let Some(file) = &args.agents {
         let agents = lines(file, evaluate::agents)?;
-        // A fleet of its own needs no settings file, but heeds one that is there.
+        // A fleet of its own needs no settings file, but uses the settings of one that exists.
         if !global.config.exists() {
             return Ok(Ok((Settings::default(), agents)));
         }

@@ -117,7 +117,7 @@ enum Command {
     CompileComponent(compile::CompileArgs),
 }
 
-/// Why a command could not do what it was asked, where programs have to tell one reason from another.
+/// Why a command could not do what it was asked, where programs have to distinguish reasons.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     /// The arguments do not go together; nothing was done.
@@ -156,7 +156,7 @@ impl CommandError {
 }
 
 /// Parses the arguments, the program's own name first. `Err` is how the process ends where there is no command
-/// to run: help was asked for, or the arguments are wrong, which has been said.
+/// to run: help was asked for, or the arguments are wrong, which has been reported.
 ///
 /// # Errors
 /// The exit code.
@@ -166,7 +166,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     Cli::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() && json {
             let message = error.render().to_string();
-            // If standard output is gone there is nobody to tell.
+            // If standard output is closed the failure is lost.
             let _ = output::failure("usage", message.trim_end());
         } else {
             let _ = error.print();
@@ -175,7 +175,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     })
 }
 
-/// Runs the command that the process was started with; what stopped it is said here.
+/// Runs the command that the process was started with; a failure is reported here.
 pub fn run(cli: Cli) -> Exit {
     let output = cli.global.output();
     if !matches!(cli.command, Command::Serve(_) | Command::Dev(_) | Command::CompileComponent(_)) {
@@ -187,7 +187,7 @@ pub fn run(cli: Cli) -> Exit {
         let known = error.downcast_ref::<CommandError>();
         let (code, exit) = known.map_or(("failed", Exit::Failed), |known| (known.code(), known.exit()));
         let message = format!("{error:#}");
-        // If standard output is gone there is nobody to tell.
+        // If standard output is closed the failure is lost.
         let _ = output.fail(code, &message);
         exit
     })

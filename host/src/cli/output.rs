@@ -59,7 +59,7 @@ fn write_answer(text: &str, terminal: bool, mut out: impl Write) -> io::Result<(
     if terminal { writeln!(out, "{}", text::lines(text)) } else { writeln!(out, "{text}") }
 }
 
-/// Says something beside the result. If standard error is gone there is nobody to tell.
+/// Writes a note, apart from the result. If standard error is closed it is lost.
 pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text::lines(text.trim_end()));
 }

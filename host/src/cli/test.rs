@@ -103,7 +103,7 @@ fn usage(global: &Global, json: &serde_json::Value, text: &str) -> anyhow::Resul
     Ok(Exit::Usage)
 }
 
-/// Why there are no cases. Where the file is not there at all, the settings' words would mislead.
+/// Why there are no cases. If the file does not exist, the message about settings files would mislead.
 fn wrong_cases(file: Option<&Path>, error: &LoadError) -> String {
     match (error, file) {
         (LoadError::Missing(_) | LoadError::Folder(_), Some(file)) => {

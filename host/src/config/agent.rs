@@ -48,7 +48,7 @@ impl AgentConfig {
     }
 }
 
-/// What agents.toml says instead of the component's own `describe`. `None` keeps the component's word.
+/// What overrides the component's own `describe`. `None` keeps the component's value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overlay {
     /// `name`

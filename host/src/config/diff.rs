@@ -16,9 +16,9 @@ use crate::domain::AgentId;
 pub struct Diff {
     /// Agents that are new, in order.
     pub added: Vec<AgentId>,
-    /// Agents that are said something else of.
+    /// Agents whose settings differ.
     pub changed: Vec<AgentChange>,
-    /// Agents that are gone.
+    /// Agents that are removed.
     pub removed: Vec<AgentId>,
     /// Settings whose new value waits for a restart.
     pub at_restart: Vec<String>,

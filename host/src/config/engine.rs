@@ -12,7 +12,7 @@ use super::section::Section;
 pub struct EngineConfig {
     /// `max_instances`: sandboxes that can exist at once. Default 256.
     pub max_instances: u32,
-    /// `trial_instances`: sandboxes beside those, for trying new versions. Default 16.
+    /// `trial_instances`: sandboxes in addition to those, for trying new versions. Default 16.
     pub trial_instances: u32,
     /// `max_memory`: the most that any agent's `limits.memory` may ask for. Default 256 MiB.
     pub max_memory: u64,
@@ -52,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "trial_instances",
         count(1, 1_024, 16),
-        "sandboxes beside those, in which new versions describe and test themselves: so many at once",
+        "sandboxes in addition to those, in which new versions describe and test themselves: so many at once",
     )
     .at_restart(),
     Key::new("max_memory", size(PAGE, WASM32, 256 * MIB), "the most that any agent's `limits.memory` may be")

@@ -137,7 +137,7 @@ pub fn variable(environment: &dyn Environment, name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// Puts the environment's word over `[server]`.
+/// Overrides `[server]` by the environment.
 pub(super) fn override_server(
     report: &mut Report<'_>,
     environment: &dyn Environment,

@@ -105,7 +105,7 @@ impl Key {
         self
     }
 
-    /// The same, with a default that is told in words.
+    /// The same, with a default that is described in words.
     pub(super) const fn default_in_words(mut self, words: &'static str) -> Self {
         self.default_words = Some(words);
         self

@@ -87,7 +87,7 @@ pub(super) fn read(
     limits
 }
 
-/// What one call may spend where nothing is said.
+/// What one call may spend without any settings.
 pub(super) fn built_in(report: &mut Report<'_>, engine: &EngineConfig) -> Limits {
     let section = &Section::absent(KEYS);
     Limits {

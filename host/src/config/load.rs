@@ -113,7 +113,7 @@ impl Config {
 
 /// The text of a file of settings.
 pub(super) fn read(path: &Path) -> Result<String, LoadError> {
-    // One byte more than allowed shows that there is too much, whatever the file's length is said to be.
+    // One byte more than allowed shows that there is too much, whatever the file system says about its length.
     let bytes = || {
         let mut bytes = Vec::new();
         open_file(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

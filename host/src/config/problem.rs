@@ -9,7 +9,7 @@ use super::source::Excerpt;
 /// The most problems that are shown in full.
 const SHOWN: usize = 50;
 
-/// One thing to mend.
+/// One thing to correct.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file's name as it was given, or `environment`.
@@ -50,7 +50,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything to mend, in the order of the file. Never empty.
+/// Everything to correct, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems {

@@ -1,4 +1,4 @@
-//! `[server] trusted_proxies`: whose word on the client's address counts. Pure.
+//! `[server] trusted_proxies`: proxies that are believed about the client's address. Pure.
 
 use std::net::IpAddr;
 

@@ -9,7 +9,7 @@ use super::section::Section;
 pub struct ReloadConfig {
     /// `watch`: whether the files of components and agents.toml are watched. Default `true`.
     pub watch: bool,
-    /// `rollback`: whether a new version that fails is taken back by the host. Default `true`.
+    /// `rollback`: whether a new version that fails is rolled back by the host. Default `true`.
     pub rollback: bool,
     /// `rollback_calls`: how many first calls of a new version are judged. Default 20.
     pub rollback_calls: u32,
@@ -25,12 +25,12 @@ const ERROR_RATE: f64 = 0.5;
 pub(super) const KEYS: &[Key] = &[
     Key::new("watch", flag(true), "watch the components' files and agents.toml, and load what changes")
         .at_restart(),
-    Key::new("rollback", flag(true), "take a new version back by itself when its first calls fail"),
+    Key::new("rollback", flag(true), "roll a new version back when its first calls fail"),
     Key::new("rollback_calls", count(1, 10_000, 20), "the first calls of a new version that are judged"),
     Key::new(
         "rollback_error_rate",
         Kind::Fraction,
-        "the share of them that has to fail through the code's own fault for it to be taken back",
+        "the share of them that has to fail through the code's own fault for it to be rolled back",
     )
     .default_in_words("`0.5`"),
     Key::new(

@@ -1,5 +1,5 @@
-//! Collects problems while the document is read. Knows which parts of the file are damaged, so that a
-//! single slip of the pen is not reported twice.
+//! Collects problems while the document is read. Knows which parts of the file are damaged, so that a single
+//! mistake is not reported twice.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,7 +11,10 @@ use super::syntax::Damage;
 /// The problems found so far.
 #[derive(Debug)]
 pub(super) struct Report<'s> {
-    source: &'s Source<'s>,
+    /// What problems name as the file.
+    name: &'s str,
+    /// Where the lines are; `None` for values that are in no file.
+    source: Option<&'s Source<'s>>,
     damage: Damage,
     problems: Vec<Problem>,
     wrong_keys: HashSet<String>,
@@ -20,10 +23,15 @@ pub(super) struct Report<'s> {
 impl<'s> Report<'s> {
     /// Begins with what the parser found.
     pub(super) fn new(source: &'s Source<'s>, errors: &[toml::de::Error]) -> Self {
-        let mut report =
-            Self { source, damage: Damage::default(), problems: Vec::new(), wrong_keys: HashSet::new() };
+        let mut report = Self { source: Some(source), ..Self::unplaced(source.name) };
         report.damage = super::syntax::report(errors, source, &mut report);
         report
+    }
+
+    /// For values that are in no file: problems have no line.
+    pub(super) fn unplaced(name: &'s str) -> Self {
+        let (problems, wrong_keys) = (Vec::new(), HashSet::new());
+        Self { name, source: None, damage: Damage::default(), problems, wrong_keys }
     }
 
     /// Something is wrong with what stands at `span`.
@@ -48,8 +56,8 @@ impl<'s> Report<'s> {
         self.push(span, key, message.into(), help.into(), Sight::Masked);
     }
 
-    /// Something is wrong because of what stands elsewhere, or does not. Not said of a file that could
-    /// not be read whole: it may be there.
+    /// Something is wrong because of what is elsewhere in the file, or missing. Not reported of a file that could
+    /// not be read completely: it may be there.
     pub(super) fn wrong_in_context(
         &mut self,
         span: Range<usize>,
@@ -85,9 +93,9 @@ impl<'s> Report<'s> {
         self.wrong_keys.contains(path)
     }
 
-    /// The line where `span` begins.
+    /// The line where `span` begins; 0 for what is in no file.
     pub(super) fn line_of(&self, span: &Range<usize>) -> usize {
-        self.source.line_of(span.start)
+        self.source.map_or(0, |source| source.line_of(span.start))
     }
 
     /// Everything, in the order of the file; the environment last.
@@ -98,19 +106,19 @@ impl<'s> Report<'s> {
     }
 
     fn push(&mut self, span: Range<usize>, key: &str, message: String, help: Option<String>, sight: Sight) {
-        let (line, column) = self.source.position(span.start);
-        if self.damage.covers(line) {
+        let position = self.source.map(|source| source.position(span.start));
+        if position.is_some_and(|(line, _)| self.damage.covers(line)) {
             return;
         }
         self.wrong_keys.insert(key.to_owned());
         self.problems.push(Problem {
-            file: self.source.name.to_owned(),
-            line: Some(line),
-            column: Some(column),
+            file: self.name.to_owned(),
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
             key: key.to_owned(),
             message,
             help,
-            excerpt: Some(self.source.excerpt(&span, sight)),
+            excerpt: self.source.map(|source| source.excerpt(&span, sight)),
         });
     }
 }

@@ -1,21 +1,26 @@
 //! The settings of agents that are registered while the host runs: the keys of `[agents.ID]` as JSON.
 //!
-//! They are read by what reads agents.toml, so that both know the same keys, ranges and messages.
+//! JSON becomes the tree of values that agents.toml is parsed to, and is read by the same code: both know the same
+//! keys, ranges and messages. Here a value has no line.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
 use utoipa::ToSchema;
 
 use super::problem::{Problem, Problems};
 use super::quantity::show_duration;
 use super::report::Report;
 use super::section::join;
-use super::source::Source;
 use super::{AgentConfig, Config, Limits, Overlay, agent};
 use crate::domain::AgentKey;
+
+/// What problems name in place of a file.
+const SETTINGS: &str = "settings";
 
 /// Reads the settings of the agent `key` from JSON. `component` in them is a path, relative to where
 /// agents.toml lies; limits that they do not name are the file's `[defaults.limits]`.
@@ -27,33 +32,24 @@ pub fn agent_from_json(
     key: &AgentKey,
     settings: &Map<String, Value>,
 ) -> Result<AgentConfig, Problems> {
-    let id = &key.id;
-    let mut table = Value::Object(settings.clone());
-    drop_nulls(&mut table);
+    let path = format!("agents.{}", key.id);
     let mut problems = Vec::new();
-    unfit(&table, &format!("agents.{id}"), &mut problems);
+    let mut numbers = Vec::new();
+    settings.values().for_each(|value| texts_of_numbers(value, &mut numbers));
+    let table = Tree { numbers: numbers.iter(), problems: &mut problems }.table(settings, &path);
     if !problems.is_empty() {
         return Err(Problems { problems });
     }
-    let document = json!({ "agents": { id.as_str(): table } });
-    let text = toml::to_string(&document).map_err(|error| Problems {
-        problems: vec![problem(
-            format!("agents.{id}"),
-            format!("the settings have no form in TOML: {error}"),
-            None,
-        )],
-    })?;
-    let source = Source::new("settings", &text);
-    let (document, errors) = DeTable::parse_recoverable(&text);
-    let mut report = Report::new(&source, &errors);
+    let mut agents = DeTable::new();
+    agents.insert(unplaced(key.id.to_string().into()), unplaced(DeValue::Table(table)));
+    let mut report = Report::unplaced(SETTINGS);
     let base = agent::Base {
         limits: config.default_limits,
         engine: &config.engine,
         dir: &config.base_dir,
         tenant: key.tenant.clone(),
     };
-    let agents = document.get_ref().get("agents").and_then(|agents| agents.get_ref().as_table());
-    let read = agents.map(|agents| agent::read_all(&mut report, agents, &base)).unwrap_or_default();
+    let read = agent::read_all(&mut report, &agents, &base);
     let problems = report.into_problems();
     match read.into_values().next() {
         Some(agent) if problems.is_empty() => Ok(agent),
@@ -94,7 +90,7 @@ pub struct SettingChange {
     /// The value now; absent where there is none, and for `config`, which may hold what is secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Value>,
-    /// The value that would take its place; absent likewise.
+    /// The value that would take its place; absent in the same cases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
 }
@@ -129,38 +125,87 @@ fn flatten(path: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// Finds what JSON can say and TOML cannot: null in a list, and whole numbers beyond 63 bits.
-fn unfit(value: &Value, path: &str, problems: &mut Vec<Problem>) {
+/// A value that is in no file.
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+/// The numbers in a value as text, in the order in which a [`Tree`] comes by them.
+fn texts_of_numbers(value: &Value, texts: &mut Vec<String>) {
     match value {
-        Value::Null => problems.push(problem(
-            path.to_owned(),
-            format!("`{path}` is null"),
-            Some("give it a value, or take it out of the list".to_owned()),
-        )),
-        Value::Number(number) if number.is_u64() && !number.is_i64() => problems.push(problem(
-            path.to_owned(),
-            format!("`{path}` is {number}"),
-            Some(format!("a whole number must be at most {}", i64::MAX)),
-        )),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                unfit(item, &format!("{path}[{index}]"), problems);
-            }
-        }
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                unfit(field, &join(path, name), problems);
-            }
-        }
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Number(number) => texts.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| texts_of_numbers(item, texts)),
+        Value::Object(fields) => fields.values().for_each(|field| texts_of_numbers(field, texts)),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
-fn problem(key: String, message: String, help: Option<String>) -> Problem {
-    Problem { file: "settings".to_owned(), line: None, column: None, key, message, help, excerpt: None }
+/// Makes of JSON the values that agents.toml would have. What JSON can say and TOML cannot becomes a problem: null
+/// in a list, and whole numbers beyond 63 bits.
+struct Tree<'t, 'p> {
+    /// The text of each number that is still to come.
+    numbers: std::slice::Iter<'t, String>,
+    problems: &'p mut Vec<Problem>,
 }
 
-/// TOML has no null: what is null is absent.
+impl<'t> Tree<'t, '_> {
+    fn table(&mut self, fields: &'t Map<String, Value>, path: &str) -> DeTable<'t> {
+        let mut table = DeTable::new();
+        for (name, field) in fields {
+            // TOML has no null: what is null is absent.
+            if let Some(value) = self.value(field, &join(path, name)) {
+                table.insert(unplaced(Cow::Borrowed(name.as_str())), unplaced(value));
+            }
+        }
+        table
+    }
+
+    /// `None` for null, and for what has become a problem.
+    fn value(&mut self, value: &'t Value, path: &str) -> Option<DeValue<'t>> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(flag) => DeValue::Boolean(*flag),
+            Value::String(text) => DeValue::String(Cow::Borrowed(text)),
+            Value::Number(number) => {
+                let text = self.numbers.next()?;
+                if number.is_u64() && !number.is_i64() {
+                    let help = format!("a whole number must be at most {}", i64::MAX);
+                    self.problem(path, text, help);
+                    return None;
+                }
+                DeValue::parse(text).ok()?.into_inner()
+            }
+            Value::Array(items) => {
+                let mut array = DeArray::new();
+                for (index, item) in items.iter().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    if item.is_null() {
+                        self.problem(&path, "null", "give it a value, or take it out of the list".to_owned());
+                    }
+                    if let Some(item) = self.value(item, &path) {
+                        array.push(unplaced(item));
+                    }
+                }
+                DeValue::Array(array)
+            }
+            Value::Object(fields) => DeValue::Table(self.table(fields, path)),
+        })
+    }
+
+    fn problem(&mut self, path: &str, value: &str, help: String) {
+        self.problems.push(Problem {
+            file: SETTINGS.to_owned(),
+            line: None,
+            column: None,
+            key: path.to_owned(),
+            message: format!("`{path}` is {value}"),
+            help: Some(help),
+            excerpt: None,
+        });
+    }
+}
+
+/// Leaves out what is null.
 fn drop_nulls(value: &mut Value) {
     if let Value::Object(map) = value {
         map.retain(|_, value| !value.is_null());
@@ -215,7 +260,7 @@ mod tests {
     fn what_toml_cannot_say_is_named() {
         let config = config("");
         let key = key();
-        for (settings, said) in [
+        for (settings, message) in [
             (json!({ "component": "a", "tags": [null] }), "`agents.a.tags[0]` is null"),
             (
                 json!({ "component": "a", "config": { "x": [1, { "y": [null] }] } }),
@@ -227,7 +272,10 @@ mod tests {
             ),
         ] {
             let problems = agent_from_json(&config, &key, &object(settings)).expect_err("wrong").problems;
-            assert_eq!(problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(), [said]);
+            assert_eq!(
+                problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
+                [message]
+            );
         }
     }
 

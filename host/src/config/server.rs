@@ -16,11 +16,11 @@ use super::section::Section;
 pub struct ServerConfig {
     /// `listen`: address and port. Default 127.0.0.1:8001.
     pub listen: SocketAddr,
-    /// `data_dir`: where the host keeps its own files, absolute. Default `data` beside agents.toml.
+    /// `data_dir`: where the host keeps its own files, absolute. Default `data` next to agents.toml.
     pub data_dir: PathBuf,
     /// `allowed_origins`: for browsers; `*` allows any. Default none.
     pub allowed_origins: Vec<String>,
-    /// `trusted_proxies`: whose word on the client's address counts. Default none.
+    /// `trusted_proxies`: proxies that are believed about the client's address. Default none.
     pub trusted_proxies: TrustedProxies,
     /// `max_connections`: open at once. Default 1,024.
     pub max_connections: u32,

@@ -1,12 +1,12 @@
-//! What is not TOML: the parser's errors in words that say what to change, and which lines they spoil.
-//! The parser recovers and goes on; what it makes of a spoilt line is not worth a second message.
+//! What is not TOML: the parser's errors as messages that say what to change, and which lines they affect.
+//! The parser recovers and goes on; an affected line gets no second message.
 
 use std::ops::Range;
 
 use super::report::Report;
 use super::source::Source;
 
-/// The most errors that are told apart; a file with more is no TOML at all.
+/// The most errors that are reported; a file with more is no TOML at all.
 const MAX_ERRORS: usize = 100;
 
 /// The lines whose meaning is lost.
@@ -59,7 +59,7 @@ pub(super) fn report(errors: &[toml::de::Error], source: &Source<'_>, report: &m
     damage
 }
 
-/// How far a slip reaches.
+/// How far a mistake reaches.
 enum Spoils {
     /// The value is kept, another is ignored.
     Nothing,

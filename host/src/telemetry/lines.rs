@@ -1,7 +1,7 @@
 //! How an event becomes a line: as text, or as JSON.
 //!
-//! Here is where the log shows what guests and clients wrote, so here, and nowhere else, it is escaped
-//! and bounded: no place that logs something can forget to.
+//! What guests and clients wrote is escaped and bounded here and nowhere else, so that no place that logs
+//! something can forget to.
 
 use std::fmt::{self, Debug, Write};
 
@@ -71,7 +71,7 @@ impl Visit for TextVisitor<'_> {
     }
 }
 
-/// An event as an object of JSON on a line, its fields beside its message.
+/// An event as an object of JSON on a line, its fields next to its message.
 pub(super) struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines

@@ -3,7 +3,7 @@
 //! Lines go to standard error from a thread of their own, so that no call waits for a slow
 //! terminal or a full pipe; the queue to it is bounded in bytes, and past the bound lines are dropped
 //! and counted. What guests and clients wrote is escaped and bounded as a line is made of it.
-//! What is secret never gets here: keys are logged by their names, tasks and answers not at all.
+//! Secrets are never logged: keys appear by their names, tasks and answers not at all.
 
 pub mod event;
 mod lines;
@@ -36,8 +36,8 @@ enum Guard {
 }
 
 impl Logging {
-    /// Waits until what was logged so far stands on the screen of [`Format::Live`], so that what is
-    /// written beside it comes after it.
+    /// Waits until what was logged so far is on the screen of [`Format::Live`], so that what is
+    /// written next comes after it.
     pub fn flush(&self) {
         if let Guard::Live { guard } = &self.guard {
             guard.flush();

@@ -1,7 +1,7 @@
-//! The log's way to where it is written: a queue that is bounded in bytes, and a thread of its own.
+//! The queue of log lines, bounded in bytes, and the thread that writes them.
 //!
 //! Owns both. No call waits for a slow terminal or a full pipe: what does not fit is dropped, counted,
-//! and said once there is room again. A batch of lines is one write.
+//! and reported once there is room again. A batch of lines is one write.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use parking_lot::{Condvar, Mutex};
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// What is kept of the memory of a large batch.
 const KEPT: usize = 64 * 1024;
-/// How long the thread lets lines come together before it writes them: woken for each, it would take a
-/// processor from those who write them.
+/// How long the thread collects lines before it writes them: woken for each, it would take processor time
+/// from the threads that log them.
 const GATHER: Duration = Duration::from_millis(2);
-/// How long the end waits for what is still queued: whoever reads it may have gone.
+/// How long the end of the process waits for what is still queued: the reader may be gone.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Lines that were dropped since the start. The log is the process's, and so is this.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of the log were dropped since the start, since nobody took them fast enough.
+/// How many lines of the log were dropped since the start, because they were not read fast enough.
 pub fn lines_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -51,7 +51,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines that were dropped and not yet told of.
+    /// Lines that were dropped and not yet reported.
     dropped: u64,
     closed: bool,
     ended: bool,
@@ -119,7 +119,7 @@ impl Shared {
             if batch.is_empty() && closed {
                 return;
             }
-            // If it is gone there is nobody to tell.
+            // If it is closed the lines are lost.
             let _ = out.write_all(&batch).and_then(|()| out.flush());
             batch.clear();
             batch.shrink_to(KEPT);
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who takes a batch when they are told to.
+    /// A writer that accepts a batch when the test says so.
     struct Slow {
         turns: Receiver<()>,
         taken: Sender<Vec<u8>>,

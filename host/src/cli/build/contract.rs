@@ -1,6 +1,6 @@
 //! A project's contract: the folder `wit` and the one world in it.
 //!
-//! Read here before any compiler starts, so that a slip in it is told in one way for every language,
+//! Read here before any compiler starts, so that a mistake in it is reported in one way for every language,
 //! with its line. Generates nothing.
 
 use std::path::Path;

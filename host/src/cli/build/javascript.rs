@@ -68,7 +68,7 @@ fn install(project: &Path) -> anyhow::Result<()> {
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund"]).current_dir(project).stdin(Stdio::null());
     if !tools::run(npm).context("cannot start `npm`")? {
-        bail!("`npm install` failed in {}; its words are above", project.display());
+        bail!("`npm install` failed in {}; its output is above", project.display());
     }
     if !there() {
         bail!(

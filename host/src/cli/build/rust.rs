@@ -1,6 +1,6 @@
 //! Rust: cargo builds for `wasm32-wasip2`, which gives components as they are.
 //!
-//! Installs the target where it is missing; the rest is cargo's, and so are its words.
+//! Installs the target where it is missing; the rest is cargo's, and so is its output.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn ensure_target(folder: &Path) -> anyhow::Result<()> {
     let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).status();
     match added {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => bail!("`rustup target add {TARGET}` failed; its words are above"),
+        Ok(_) => bail!("`rustup target add {TARGET}` failed; its output is above"),
         Err(error) => bail!(
             "the target {TARGET} is missing, and `rustup` could not be started ({error}); install the target the way Rust was installed"
         ),

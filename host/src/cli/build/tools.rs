@@ -1,6 +1,6 @@
 //! Finding and running the tools of other languages.
 //!
-//! Their words go to standard error as they are: standard output is for results.
+//! Their output goes to standard error as it is: standard output is for results.
 
 use std::io;
 use std::path::{Path, PathBuf};

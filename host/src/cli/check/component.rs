@@ -64,7 +64,7 @@ fn refused(file: &Path, reason: &str) -> Report {
 }
 
 fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<String>) -> Report {
-    let (component, said) = (&version.component, &version.card);
+    let (component, card) = (&version.component, &version.card);
     let gated: Vec<&str> = component.capabilities().iter().copied().collect();
     let world = if component.exports_health() { "plugin-with-health" } else { "plugin" };
     let table = table(file, version, default_memory);
@@ -74,17 +74,17 @@ fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<
     let option = |text: Option<&str>| or_none(text.unwrap_or_default());
     let mut rows = vec![
         ("contract", format!("{CONTRACT}, world `{world}`")),
-        ("name", said.name.to_string()),
-        ("version", said.version.to_string()),
-        ("description", or_none(&said.description)),
-        ("category", or_none(&said.category)),
-        ("triggers", or_none(&said.triggers.join(", "))),
-        ("examples", said.examples.len().to_string()),
-        ("context", if said.context_schema.is_some() { "has a JSON schema" } else { "any JSON" }.to_owned()),
-        ("default query", option(said.default_query.as_deref())),
+        ("name", card.name.to_string()),
+        ("version", card.version.to_string()),
+        ("description", or_none(&card.description)),
+        ("category", or_none(&card.category)),
+        ("triggers", or_none(&card.triggers.join(", "))),
+        ("examples", card.examples.len().to_string()),
+        ("context", if card.context_schema.is_some() { "has a JSON schema" } else { "any JSON" }.to_owned()),
+        ("default query", option(card.default_query.as_deref())),
         (
             "model, cost",
-            format!("{}, {}", option(said.model.as_deref()), option(said.cost_per_query.as_deref())),
+            format!("{}, {}", option(card.model.as_deref()), option(card.cost_per_query.as_deref())),
         ),
     ];
     rows.extend(
@@ -118,16 +118,16 @@ fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<
         "warnings": warnings,
         "contract": CONTRACT,
         "world": world,
-        "name": said.name,
-        "version": said.version,
-        "description": said.description,
-        "category": said.category,
-        "triggers": said.triggers,
-        "examples": said.examples,
-        "context_schema": said.context_schema,
-        "default_query": said.default_query,
-        "model": said.model,
-        "cost_per_query": said.cost_per_query,
+        "name": card.name,
+        "version": card.version,
+        "description": card.description,
+        "category": card.category,
+        "triggers": card.triggers,
+        "examples": card.examples,
+        "context_schema": card.context_schema,
+        "default_query": card.default_query,
+        "model": card.model,
+        "cost_per_query": card.cost_per_query,
         "imports": component.imports(),
         "needs_grants": gated,
         "exports_health": component.exports_health(),
@@ -163,21 +163,21 @@ fn imports(version: &AgentVersion) -> Vec<String> {
 
 /// What could be better, each with what to change.
 fn warnings(version: &AgentVersion, default_memory: u64) -> Vec<String> {
-    let said = &version.card;
+    let card = &version.card;
     let mut warnings = Vec::new();
-    if said.description.trim().is_empty() {
+    if card.description.trim().is_empty() {
         warnings.push(
             "`description` is empty: say in a sentence or two what the agent does; tasks are routed by it"
                 .to_owned(),
         );
     }
-    if said.examples.len() < FEW_EXAMPLES {
+    if card.examples.len() < FEW_EXAMPLES {
         warnings.push(format!(
             "{} example tasks: give {FEW_EXAMPLES} or more as people would type them; the router learns most from them",
-            said.examples.len()
+            card.examples.len()
         ));
     }
-    if said.category.is_empty() {
+    if card.category.is_empty() {
         warnings
             .push("`category` is empty: one word groups the agent, and keys' scopes can name it".to_owned());
     }

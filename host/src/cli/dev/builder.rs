@@ -46,7 +46,7 @@ impl Builder {
         Ok(Self { projects: projects.into_iter().map(project).collect(), watching, colours })
     }
 
-    /// Builds every project. One that fails is said, and keeps none of the others from it.
+    /// Builds every project. One that fails is reported; the others are built.
     pub(super) async fn build_all(&mut self) {
         for index in 0..self.projects.len() {
             self.build(index).await;
@@ -56,7 +56,7 @@ impl Builder {
     /// Builds what changes, for as long as the sources are watched. What changes during a build is
     /// built after it.
     pub(super) async fn run(mut self) {
-        // What changed while the others were built, and what only the build told of.
+        // What changed while the others were built, and files that only the build reported.
         let mut changed = None;
         loop {
             for index in 0..self.projects.len() {

@@ -22,7 +22,7 @@ const OPTIMISE_UP_TO: u64 = 1024 * 1024;
 /// Arguments of `stockade dev`.
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
-    /// The plugin projects to build and watch; without any, `plugins` beside the settings file
+    /// The plugin projects to build and watch; without any, `plugins` next to the settings file
     #[arg(long, value_name = "PATH")]
     plugins: Vec<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
         args.serve.apply(config);
         // The author wants to see the failure.
         config.reload.rollback = false;
-        // And waits for a large component.
+        // The author waits for a large component.
         config.engine.optimise_up_to = config.engine.optimise_up_to.min(OPTIMISE_UP_TO);
     };
     let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
@@ -50,7 +50,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
         let beside = build::beside(&global.config);
         projects.extend(beside.is_dir().then_some(beside));
     }
-    // Whoever works on an agent wants to see its tasks, however quiet the service is to be.
+    // An author wants to see each task, whatever log level the service has.
     let level = if global.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
     let format = if global.json { Format::Log(LogFormat::Json) } else { Format::Live };
     let logging = telemetry::init(format, level)?;
@@ -60,7 +60,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
     // A project may hold both.
     let without = [config.server.data_dir.clone(), global.config.clone()].into();
     let ended = runtime.block_on(async {
-        // An address that is taken is said before a long build, not after it.
+        // An address that is in use is reported before a long build, not after it.
         let server = Server::bind(config, file, compiler).await?;
         let mut builder = Builder::start(projects, without)?;
         // And before it serves: what answers first is what was saved last.

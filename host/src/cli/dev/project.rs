@@ -29,7 +29,7 @@ type Contents = BTreeMap<PathBuf, Digest>;
 pub(super) struct Project {
     /// Its folder, as it was given.
     pub(super) root: PathBuf,
-    /// Files outside of it that went into its components: of crates beside it, and contracts.
+    /// Files outside of it that are part of its components: of neighbouring crates, and contracts.
     pub(super) outside: BTreeSet<PathBuf>,
     /// What in its folder is no source: the host's own folder, where the project holds it.
     without: BTreeSet<PathBuf>,
@@ -96,7 +96,7 @@ impl Project {
         built.retain(|file, _| now.contains_key(file) || !self.outside.contains(file));
         for (file, digest) in now {
             let lock = file.file_name().is_some_and(|name| LOCKS.iter().any(|lock| name == *lock));
-            // One of which only the build told, and that was saved meanwhile, may be in it or not.
+            // A file that only the build reported, and that was saved meanwhile, may be part of the build or not.
             let found = self.outside.contains(&file) && modified(&file).is_some_and(|time| time < began);
             if lock || (found && !built.contains_key(&file)) {
                 built.insert(file, digest);
@@ -132,7 +132,7 @@ impl Project {
     }
 }
 
-/// Files that builds write beside the sources to keep their versions.
+/// Files that builds write next to the sources to keep their versions.
 const LOCKS: &[&str] = &["Cargo.lock", "package-lock.json", "uv.lock"];
 
 fn modified(file: &Path) -> Option<SystemTime> {

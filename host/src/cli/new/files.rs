@@ -48,7 +48,7 @@ pub(super) fn templates(language: Language) -> impl Iterator<Item = &'static Fil
 
 /// What goes into a project as it is.
 pub(super) fn verbatim(language: Language) -> impl Iterator<Item = (String, &'static str)> {
-    // Tools and editors look for the packages that a world uses in `deps`, beside it.
+    // Tools and editors look for the packages that a world uses in `deps`, next to it.
     let (sdk, contract, world) = match language {
         Language::Rust => (SDK, "stockade-sdk/wit", None),
         _ => (&[][..], "wit/deps", Some(WORLD)),

@@ -55,13 +55,13 @@ impl Ask {
 
 /// Everything that is asked of this agent.
 pub(super) fn plan(subject: &Subject) -> Vec<Planned> {
-    let said = &subject.said;
+    let description = &subject.description;
     let mut plan = vec![Planned {
         name: "`describe` says something usable".to_owned(),
         reason: "people choose and the router routes by it",
         check: Check::SaysEnough,
     }];
-    for example in &said.examples {
+    for example in &description.examples {
         if let Some(expected) = &example.expected {
             plan.push(Planned {
                 name: format!("its own example: {}", shown(&example.task)),
@@ -77,7 +77,7 @@ pub(super) fn plan(subject: &Subject) -> Vec<Planned> {
         let check = Check::Survives(asks);
         plan.push(Planned { name: name.to_owned(), reason, check });
     };
-    let open: Vec<Ask> = said
+    let open: Vec<Ask> = description
         .examples
         .iter()
         .filter(|example| example.expected.is_none())
@@ -88,7 +88,8 @@ pub(super) fn plan(subject: &Subject) -> Vec<Planned> {
     }
     if subject.is_gated() {
         let reason = "an operator may refuse what it imports; a refusal is an error to handle, never a trap";
-        let mut tasks: Vec<Ask> = said.examples.iter().map(|example| asks(&example.task, &context)).collect();
+        let mut tasks: Vec<Ask> =
+            description.examples.iter().map(|example| asks(&example.task, &context)).collect();
         tasks.push(asks(&typical, &context));
         survives("every capability refused", reason, tasks);
     }
@@ -156,10 +157,10 @@ const CONTROLS: &str = "a\u{1}b\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\t\n\u{b}\u{c}
 
 /// A task that the agent says it is for, as far as it says so.
 fn typical(subject: &Subject) -> (String, Claimed) {
-    let said = &subject.said;
-    let example = || said.examples.iter().find(|example| TaskText::parse(&example.task).is_ok());
-    let own = said.default_query.clone().or_else(|| example().map(|example| example.task.clone()));
-    let word = || said.triggers.iter().find(|trigger| !trigger.trim().is_empty()).cloned();
+    let description = &subject.description;
+    let example = || description.examples.iter().find(|example| TaskText::parse(&example.task).is_ok());
+    let own = description.default_query.clone().or_else(|| example().map(|example| example.task.clone()));
+    let word = || description.triggers.iter().find(|trigger| !trigger.trim().is_empty()).cloned();
     match own {
         Some(task) => (task, Claimed::ByTheAgent),
         None => (word().unwrap_or_else(|| "What can you do?".to_owned()), Claimed::ByUs),
@@ -168,7 +169,7 @@ fn typical(subject: &Subject) -> (String, Claimed) {
 
 /// A context that the agent's schema lets through: none if that fits, else the schema's own example.
 fn fitting_context(subject: &Subject) -> Option<String> {
-    let schema = subject.said.context_schema.as_ref().map(|schema| schema.value());
+    let schema = subject.description.context_schema.as_ref().map(|schema| schema.value());
     let example = schema.and_then(|schema| schema["examples"][0].as_object().map(|example| json!(example)));
     let default = schema.and_then(|schema| schema.get("default").cloned());
     let candidates = [example, default, Some(json!({}))].into_iter().flatten().map(|value| value.to_string());
@@ -199,7 +200,7 @@ pub(super) async fn run(subject: &Subject, check: &Check) -> Found {
                 Err(failure) => broken(&ran).or_else(|| {
                     Some(format!(
                         "it fails as {}\nchange: answer it, also with every capability refused, or give it no `expected`",
-                        words(failure)
+                        describe_failure(failure)
                     ))
                 }),
             };
@@ -307,25 +308,25 @@ fn broken(ran: &Ran) -> Option<String> {
             "ask less of the host for one task, or raise the limit in agents.toml"
         }
         Err(Failure::DeadlineExceeded { .. }) => {
-            "answer sooner, and heed `deadline-ms`; or raise `limits.timeout` in agents.toml"
+            "answer sooner, and respect `deadline-ms`; or raise `limits.timeout` in agents.toml"
         }
         Err(_) => "try again; if it stays so, the host is at fault",
     };
     let failure = ran.result.as_ref().err()?;
-    Some(format!("{}\nchange: {remedy}", words(failure)))
+    Some(format!("{}\nchange: {remedy}", describe_failure(failure)))
 }
 
-/// A failure's code and all that is known of it. A backtrace is kept where the guest itself said nothing,
+/// A failure's code and all that is known of it. A backtrace is kept where the guest itself wrote nothing,
 /// without the frames that have no names.
-pub(super) fn words(failure: &Failure) -> String {
+pub(super) fn describe_failure(failure: &Failure) -> String {
     let internal = failure.internal();
-    let (said, frames) =
+    let (message, frames) =
         internal.split_once("error while executing at wasm backtrace:").unwrap_or((&internal, ""));
-    // The guest's own words end so, before the engine's.
-    let told = said.ends_with("; ");
-    let mut lines = vec![format!("{}: {}", failure.code(), said.trim_end_matches([';', ':', ' ']))];
+    // What the guest wrote ends so, before what the engine adds.
+    let from_guest = message.ends_with("; ");
+    let mut lines = vec![format!("{}: {}", failure.code(), message.trim_end_matches([';', ':', ' ']))];
     let named = |frame: &&str| !frame.trim().is_empty() && !frame.contains("<unknown>!<wasm function");
-    if !told {
+    if !from_guest {
         lines.extend(frames.lines().filter(named).map(str::to_owned));
     }
     let trap = frames.rsplit_once("wasm trap: ").map(|(_, trap)| format!("wasm trap: {trap}"));
@@ -346,7 +347,9 @@ fn unanswered(subject: &Subject, ran: &Ran, claimed: Claimed) -> Option<String> 
             Some("the answer is empty\nchange: answer with a text, or with `data`".to_owned())
         }
         Err(failure @ (Failure::InvalidInput(_) | Failure::AgentFailed(_)))
-            if claimed == Claimed::ByTheAgent && !ran.refused && subject.said.context_schema.is_none() =>
+            if claimed == Claimed::ByTheAgent
+                && !ran.refused
+                && subject.description.context_schema.is_none() =>
         {
             Some(format!(
                 "it fails as {}: {failure}\nchange: answer its own example and default query, or replace them",
@@ -359,20 +362,20 @@ fn unanswered(subject: &Subject, ran: &Ran, claimed: Claimed) -> Option<String> 
 
 /// What a description lacks.
 fn says_too_little(subject: &Subject) -> Option<String> {
-    let said = &subject.said;
-    let examples = said.examples.iter().map(|example| &example.task);
-    let blank = said.triggers.iter().chain(examples).any(|text| text.trim().is_empty());
+    let description = &subject.description;
+    let examples = description.examples.iter().map(|example| &example.task);
+    let blank = description.triggers.iter().chain(examples).any(|text| text.trim().is_empty());
     let mut problems = Vec::new();
-    if said.description.chars().count() < 10 {
+    if description.description.chars().count() < 10 {
         problems.push("`description` is missing: say in a sentence or two what the agent does");
     }
-    if said.triggers.is_empty() && said.examples.is_empty() {
+    if description.triggers.is_empty() && description.examples.is_empty() {
         problems.push("neither `triggers` nor `examples`: give some of each, for tasks are routed by them");
     }
     if blank {
         problems.push("an empty trigger or example: remove it");
     }
-    if said.default_query.as_deref().is_some_and(|query| TaskText::parse(query).is_err()) {
+    if description.default_query.as_deref().is_some_and(|query| TaskText::parse(query).is_err()) {
         problems.push("`default-query` is no task: give one of 1 to 5,000 characters, or none");
     }
     (!problems.is_empty()).then(|| problems.join("\n"))

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::conformance::{shown, words};
+use super::conformance::{describe_failure, shown};
 use super::report::Found;
 use super::subject::{Attempt, Ran, Subject};
 use crate::config::cases::{Case, Expect};
@@ -38,7 +38,7 @@ fn judge(expect: &Expect, ran: &Ran) -> Option<String> {
         }
         (Err(failure), expected) => {
             let wanted = expected.map_or("be answered".to_owned(), |code| format!("fail as {code}"));
-            return Some(format!("it must {wanted}, and it fails as {}", words(failure)));
+            return Some(format!("it must {wanted}, and it fails as {}", describe_failure(failure)));
         }
     };
     let mut problems = Vec::new();

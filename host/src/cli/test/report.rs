@@ -99,7 +99,7 @@ impl Row {
         Self { suite, name, reason, problem, task, note, usage, log }
     }
 
-    /// What an author needs to mend it, in lines.
+    /// What an author needs to correct it, in lines.
     pub(super) fn details(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .problem
@@ -209,7 +209,7 @@ const LIMITS: &[Limit] = &[
 pub(super) struct Report {
     component: PathBuf,
     cases: Option<PathBuf>,
-    /// Name, version and digest, once the component has told.
+    /// Name, version and digest, once the component has described itself.
     agent: Option<(String, String, String)>,
     /// The agent's own limits.
     limits: Option<Limits>,
@@ -223,11 +223,12 @@ impl Report {
         Self { component, cases, agent: None, limits: None, rows: Vec::new(), took: Duration::ZERO }
     }
 
-    /// Notes who was tested.
+    /// Records which agent was tested.
     pub(super) fn describe(&mut self, subject: &Subject) {
-        let said = &subject.said;
+        let description = &subject.description;
         self.limits = Some(subject.limits);
-        self.agent = Some((said.name.clone(), said.version.clone(), subject.digest().to_string()));
+        self.agent =
+            Some((description.name.clone(), description.version.clone(), subject.digest().to_string()));
     }
 
     /// How many cases failed.

@@ -27,7 +27,7 @@ pub(super) struct Subject {
     component: Arc<LinkedComponent>,
     id: AgentId,
     /// What it says of itself.
-    pub(super) said: Description,
+    pub(super) description: Description,
     /// What a call may spend unless a case says otherwise.
     pub(super) limits: Limits,
     /// What `wasi:config` gives unless a case says otherwise.
@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     pub(super) task: TaskText,
     pub(super) context: Option<String>,
     pub(super) limits: Limits,
-    /// What the agent is told is left of its time, where that is less than the limit.
+    /// The time that the agent is given, where that is less than the limit.
     pub(super) time_left: Option<Duration>,
     pub(super) config: BTreeMap<String, String>,
     pub(super) grants: Grants,
@@ -97,11 +97,11 @@ impl Subject {
         let problem = described.as_ref().err().map(ToString::to_string);
         let reason = "it is asked of every version, with all capabilities refused, within 1 s and 64 KiB";
         rows.push(row("`describe` returns within its bounds", reason, began, problem));
-        let Ok(said) = described else {
+        let Ok(description) = described else {
             return Ok((None, rows));
         };
         let (id, limits, config) = (target.id.clone(), target.limits, target.config.clone());
-        Ok((Some(Self { engine, component, id, said, limits, config }), rows))
+        Ok((Some(Self { engine, component, id, description, limits, config }), rows))
     }
 
     /// Whether it imports what somebody would have to grant it.
@@ -129,7 +129,7 @@ impl Subject {
 
     /// What is wrong with a context, by the agent's own schema; the host refuses it then.
     pub(super) fn check_context(&self, context: Option<&str>) -> Result<(), String> {
-        self.said.context_schema.as_ref().map_or(Ok(()), |schema| schema.check(context))
+        self.description.context_schema.as_ref().map_or(Ok(()), |schema| schema.check(context))
     }
 
     /// Runs a task in a fresh sandbox, as a host would for a caller with every right.

@@ -20,7 +20,7 @@ pub(super) struct Target {
     pub(super) limits: Limits,
     /// What `wasi:config` gives.
     pub(super) config: BTreeMap<String, String>,
-    /// The file of cases that lies beside it.
+    /// The file of cases next to it.
     pub(super) cases: Option<PathBuf>,
 }
 

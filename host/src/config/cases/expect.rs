@@ -1,4 +1,4 @@
-//! What a case expects of the agent: of its words, of its data, or how it must fail.
+//! What a case expects of the agent: of its text, of its data, or how it must fail.
 
 use regex::Regex;
 use serde_json::{Map, Number, Value as Json};
@@ -8,7 +8,7 @@ use crate::config::entry::{Entry, Value, integer};
 use crate::config::report::Report;
 use crate::config::section::{Section, join};
 
-/// What must be true of an answer, or of a failure. Where nothing is said, any answer will do.
+/// What must be true of an answer, or of a failure. Without any, every answer passes.
 #[derive(Debug, Clone, Default)]
 pub struct Expect {
     /// `expect`: texts that the answer contains, or the failure's message.
