@@ -82,7 +82,10 @@ async fn read_in_time(api: &Api, parts: &Parts, body: Body, limit: u64) -> Resul
 async fn collect(mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    // What has come as it was announced has ended: nobody waits to hear so.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let frame = frame.map_err(|_| ApiError::MalformedJson("the body ended early".to_owned()))?;
         let Ok(data) = frame.into_data() else {
             continue;

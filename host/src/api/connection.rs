@@ -10,7 +10,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -31,6 +31,7 @@ use super::activity::{Activity, Busy, Open, Patience};
 use super::client::{Peer, client_address};
 use super::front::Refused;
 use super::outgoing::Answer;
+use super::repoll::Repoll;
 use super::seats::{Client, Crowd, NoSeat, Place};
 use super::serve::Door;
 use super::shares::Room;
@@ -115,11 +116,12 @@ pub(super) async fn serve(
     let mut connection = pin!(http.serve_connection(TokioIo::new(io), service).with_upgrades());
     let patience = || patience(&door, &place);
     let mut timer = pin!(tokio::time::sleep(patience().head));
+    let repoll = Repoll::new();
     // A notice from before this connection counts too.
     notices.mark_changed();
     let mut served = false;
     loop {
-        let step = poll_fn(|cx| {
+        let mut poll_step = |cx: &mut Context<'_>| {
             if !served && connection.as_mut().poll(cx).is_ready() {
                 served = true;
             }
@@ -132,7 +134,8 @@ pub(super) async fn serve(
                 timer.as_mut().reset(deadline);
             }
             timer.as_mut().poll(cx).map(|()| Step::Time)
-        });
+        };
+        let step = poll_fn(|cx| repoll.poll(cx, &mut poll_step));
         let step = tokio::select! {
             biased;
             step = step => step,

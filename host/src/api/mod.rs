@@ -24,6 +24,7 @@ mod outgoing;
 mod page;
 mod path;
 mod register;
+mod repoll;
 mod seats;
 mod serve;
 mod shares;
