@@ -69,6 +69,7 @@ fn calls(criterion: &mut Criterion) {
                 agent: "echo".to_owned(),
                 query: Some(query.clone()),
                 context: None,
+                alone: true,
                 request_id: request_id.clone(),
             };
             let scheduler = host.scheduler.clone();

@@ -28,6 +28,7 @@ mod documents;
 mod durability;
 mod failures;
 mod faults;
+mod inline;
 mod layers;
 mod limits;
 mod live_settings;

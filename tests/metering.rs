@@ -91,14 +91,14 @@ fn lines_without_end_are_counted_and_not_held() {
 }
 
 /// A host in this process, whose guests' threads a test can hold.
-struct Held {
-    host: Host,
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Held {
+    pub(crate) host: Host,
+    pub(crate) runtime: tokio::runtime::Runtime,
     _data: TempDir,
 }
 
 impl Held {
-    fn new(settings: &str) -> Self {
+    pub(crate) fn new(settings: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let data = tempfile::tempdir().expect("a folder");
         guests::warm(data.path());
@@ -137,6 +137,7 @@ impl Held {
             agent: "echo".to_owned(),
             query: Some(TaskText::parse(query).expect("a task")),
             context: None,
+            alone: true,
             request_id: RequestId::from_random(1),
         }
     }

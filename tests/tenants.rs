@@ -72,6 +72,7 @@ impl Shared {
             agent: agent.to_owned(),
             query: Some(TaskText::parse("echo hello").expect("a task")),
             context: None,
+            alone: true,
             request_id: RequestId::from_random(1),
         });
         let ended = self.runtime.block_on(submitted);

@@ -130,6 +130,7 @@ fn call(runtime: &Runtime, host: &Host, agent: &str, query: &str) -> Result<(f64
         agent: agent.to_owned(),
         query: Some(TaskText::parse(query).expect("a task")),
         context: None,
+        alone: true,
         request_id: RequestId::from_random(1),
     };
     let ended = runtime.block_on(async { host.scheduler.submit(submission).await });

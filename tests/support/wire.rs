@@ -184,6 +184,11 @@ impl Connection {
         self.stream.get_mut().shutdown(std::net::Shutdown::Write)
     }
 
+    /// The same connection, for whoever ends it while somebody else waits for an answer.
+    pub(crate) fn stream(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().expect("a connection")
+    }
+
     /// Waits for the first bytes of an answer, and leaves them where they are.
     pub(crate) fn arrives(&mut self) -> io::Result<()> {
         self.stream.fill_buf().map(|_| ())

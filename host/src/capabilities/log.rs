@@ -69,6 +69,11 @@ impl GuestLog {
         Self { room, write_limit, ..Self::default() }
     }
 
+    /// How many lines it keeps so far.
+    pub fn count(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Ends the unfinished lines and gives everything: the lines, and how many were left out.
     pub fn finish(&mut self) -> (Vec<Line>, u64) {
         for source in [Source::Stdout, Source::Stderr] {

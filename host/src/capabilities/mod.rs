@@ -15,7 +15,9 @@ mod settings;
 mod system;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -57,6 +59,8 @@ pub struct CallState {
     pub log: Arc<Mutex<GuestLog>>,
     /// What was refused, each once.
     pub denials: Vec<Denial>,
+    /// Whether the guest runs on a thread that accepts calls: what takes long is not for there.
+    pub inline: bool,
     agent: Arc<AgentRights>,
     caller: CapabilityScope,
     services: Arc<Services>,
@@ -81,7 +85,16 @@ impl CallState {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
-        Self { wasi, table, meter: Meter::new(limits), log, denials: Vec::new(), agent, caller, services }
+        let (meter, denials, inline) = (Meter::new(limits), Vec::new(), false);
+        Self { wasi, table, meter, log, denials, inline, agent, caller, services }
+    }
+
+    /// Goes on where something long may be done: on the guests' threads.
+    pub async fn leave_inline(&mut self) {
+        if self.inline {
+            next_turn().await;
+            self.inline = false;
+        }
     }
 
     /// Whose call this is.
@@ -106,6 +119,20 @@ impl CallState {
         }
         Err(message)
     }
+}
+
+/// Ends the turn of the guest on whose behalf it is awaited; ready with its next one, which is on the guests'
+/// threads.
+pub fn next_turn() -> impl Future<Output = ()> + Send {
+    let mut ended = false;
+    poll_fn(move |context| {
+        if ended {
+            return Poll::Ready(());
+        }
+        ended = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 impl WasiView for CallState {

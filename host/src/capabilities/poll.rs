@@ -9,9 +9,15 @@ use wasmtime_wasi::p2::bindings::io::poll::{self, Host, HostPollable};
 use super::CallState;
 use super::meter::{CALL_FUEL, HANDLE_FUEL};
 
+/// So many handles are looked at in a moment.
+const FEW: usize = 64;
+
 impl Host for CallState {
     async fn poll(&mut self, handles: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         self.meter.owe(CALL_FUEL.saturating_add(HANDLE_FUEL.saturating_mul(handles.len() as u64)));
+        if handles.len() > FEW {
+            self.leave_inline().await;
+        }
         self.table.poll(handles).await
     }
 }

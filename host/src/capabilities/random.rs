@@ -2,6 +2,7 @@
 //!
 //! Replaces the library's own, which bounds one call but not their number.
 
+use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 
@@ -10,6 +11,16 @@ use super::meter::CALL_FUEL;
 
 /// Fuel for a random number: each asks the operating system.
 const NUMBER_FUEL: u64 = 3 * CALL_FUEL;
+
+/// So many bytes are made in a moment.
+const FEW: u64 = 4 * 1024;
+
+/// The functions that make as many bytes as they are asked for: each has to wait for its turn first where
+/// it would take long, which the generated ones cannot.
+const OF_BYTES: &[(&str, &str)] = &[
+    ("wasi:random/random@0.2.12", "get-random-bytes"),
+    ("wasi:random/insecure@0.2.12", "get-insecure-random-bytes"),
+];
 
 impl CallState {
     fn random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
@@ -53,6 +64,20 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     linker.allow_shadowing(true);
     random::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     insecure::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    for (interface, function) in OF_BYTES {
+        linker.instance(interface)?.func_wrap_async(
+            function,
+            |mut store: StoreContextMut<'_, CallState>, (length,): (u64,)| {
+                Box::new(async move {
+                    let state = store.data_mut();
+                    if length > FEW {
+                        state.leave_inline().await;
+                    }
+                    Ok((state.random_bytes(length)?,))
+                })
+            },
+        )?;
+    }
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -260,5 +260,10 @@ fn problems(error: &LoadError) -> serde_json::Value {
 
 /// The threads of a command that works in-process.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    // Where there is one processor, a call that has its turn on one of them leaves another for others.
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
+        threads.worker_threads(2);
+    }
+    Ok(threads.enable_all().build()?)
 }

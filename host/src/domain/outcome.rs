@@ -188,6 +188,11 @@ impl Failure {
         )
     }
 
+    /// Whether its agent said so itself, having done what it does.
+    pub fn is_the_agents_word(&self) -> bool {
+        matches!(self, Self::InvalidInput(_) | Self::Denied(_) | Self::Unavailable(_) | Self::AgentFailed(_))
+    }
+
     /// Whether the same task, sent again, could be answered: what stood in its way passes. Whether a
     /// guest may have had effects by then is another question, which the call's outcome answers.
     pub fn retryable(&self) -> bool {

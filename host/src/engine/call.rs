@@ -11,7 +11,8 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::crossing::Crossing;
 use super::lines::Lines;
-use super::{Engine, LinkedComponent, frames, meaning};
+use super::pace::SHORT_FUEL;
+use super::{Engine, LinkedComponent, frames, meaning, threads};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::{AgentRights, CallState, HostLimit, Line, Services};
 use crate::config::Limits;
@@ -58,6 +59,11 @@ const ENCODED: u64 = 2;
 /// What an answer may have besides its texts, in bytes: lists and options.
 const AROUND_TEXTS: u64 = 64 * 1024;
 
+/// An answer that takes long to check, in bytes.
+const LONG_ANSWER: usize = 64 * 1024;
+/// Lines of an agent's log that take long to write.
+const MANY_LINES: usize = 16;
+
 /// A store that accounts for itself as it is dropped.
 pub(super) struct Sandbox<'a> {
     pub(super) store: Store<CallState>,
@@ -81,8 +87,10 @@ impl<'a> Sandbox<'a> {
         spent: &'a mut Spent,
     ) -> wasmtime::Result<Self> {
         let limits = invocation.limits;
-        let state =
+        let mut state =
             CallState::new(services.clone(), invocation.rights.clone(), invocation.caller.clone(), &limits);
+        state.inline = threads::current_run().inline;
+        let inline = state.inline;
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
         // What is taken over is in the host's memory, and the guest goes on after it (`post-return`).
@@ -90,11 +98,23 @@ impl<'a> Sandbox<'a> {
         store.set_max_component_handles(limits.handles as usize);
         store.set_fuel(limits.fuel)?;
         let slice = engine.config.fuel_yield_interval.max(1);
-        store.fuel_async_yield_interval(Some(slice))?;
+        store.fuel_async_yield_interval(Some(if inline { SHORT_FUEL.min(slice) } else { slice }))?;
         let result_bytes = usize::try_from(answer).unwrap_or(usize::MAX);
         store.call_hook_async(Crossing::new(slice, limits.fuel, result_bytes));
         let lines = invocation.component.lines.clone();
         Ok(Self { store, limits, lines, instantiated: false, began: Instant::now(), spent })
+    }
+
+    /// Whether there is much to do after the guest: finding words for an error, checking a long answer,
+    /// writing many lines.
+    fn ends_long(&self, result: &wasmtime::Result<Result<contract::Reply, contract::Failure>>) -> bool {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let answer = match result {
+            Ok(Ok(reply)) => reply.response.len() + length(&reply.data) + length(&reply.model),
+            Ok(Err(_)) => 0,
+            Err(_) => return true,
+        };
+        answer > LONG_ANSWER || self.store.data().log.lock().count() > MANY_LINES
     }
 
     /// What an error from the guest means.
@@ -203,6 +223,9 @@ impl Engine {
             let broken = |error: wasmtime::Error| Failure::Internal { internal: meaning::words(&error, 500) };
             let mut sandbox = Sandbox::new(self, services, invocation, spent).map_err(broken)?;
             let result = run_handle(&mut sandbox, invocation, &task).await;
+            if sandbox.ends_long(&result) {
+                sandbox.store.data_mut().leave_inline().await;
+            }
             match result {
                 Ok(Ok(reply)) => check_reply(reply, &mut sandbox, &invocation.limits),
                 Ok(Err(failure)) => Err(own_word(failure, &invocation.limits)),

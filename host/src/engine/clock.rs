@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::turns::Lane;
@@ -19,7 +19,7 @@ pub struct RunClock {
     ready: AtomicU64,
     waited: AtomicU64,
     worked: AtomicU64,
-    begun: AtomicBool,
+    turns: AtomicU32,
     guest_ran: AtomicBool,
     fuel: AtomicU64,
     peak_memory: AtomicU64,
@@ -55,7 +55,7 @@ impl RunClock {
             ready: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             worked: AtomicU64::new(0),
-            begun: AtomicBool::new(false),
+            turns: AtomicU32::new(0),
             guest_ran: AtomicBool::new(false),
             fuel: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
@@ -70,7 +70,12 @@ impl RunClock {
 
     /// Whether it had a turn.
     pub fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
+        self.turns() > 0
+    }
+
+    /// How many turns it had, with the one that it has now.
+    pub fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// Whether code of a guest ran in it.
@@ -116,7 +121,7 @@ impl RunClock {
         if since > 0 {
             self.waited.fetch_add(self.nanoseconds(now).saturating_sub(since - 1), Ordering::AcqRel);
         }
-        self.begun.store(true, Ordering::Release);
+        self.turns.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn ends(&self, took: Duration) {

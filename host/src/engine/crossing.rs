@@ -1,5 +1,6 @@
 //! What happens as a guest crosses to the host and back: it pays for what the host did, and its turn
-//! ends where that was long.
+//! ends where that was long. A turn on a thread that accepts calls is shorter, and ends before its guest can
+//! touch more memory than a short call has.
 //!
 //! Owns the account of one call's turn. What is charged is a function of the arguments alone; only
 //! when a guest yields may depend on the clock, since yielding spends no fuel.
@@ -13,8 +14,9 @@ use parking_lot::Mutex;
 use wasmtime::{AsContextMut, CallHook, CallHookHandler, StoreContextMut, Trap};
 
 use super::clock::{self, Progress};
-use super::threads;
-use crate::capabilities::CallState;
+use super::pace::{SHORT_FUEL, SHORT_MEMORY, SHORT_TIME};
+use super::threads::{self, Run};
+use crate::capabilities::{CallState, next_turn};
 
 /// How long a turn may be before it ends at the next crossing, whatever fuel it burnt: a crossing that
 /// is not a host function (strings between two components, memory that grows) charges nothing.
@@ -39,6 +41,8 @@ struct Turn {
     run: u64,
     /// The fuel that was left as the turn began.
     fuel: u64,
+    /// Whether the guest yields as often as on a thread that accepts calls.
+    short: bool,
 }
 
 enum Then {
@@ -49,7 +53,8 @@ enum Then {
 impl Crossing {
     /// The account of a call with this much fuel.
     pub(super) fn new(slice: u64, fuel: u64, result_bytes: usize) -> Self {
-        let turn = Turn { depth: 0, run: threads::current_run().number, fuel };
+        let run = threads::current_run();
+        let turn = Turn { depth: 0, run: run.number, fuel, short: run.inline };
         Self { slice, result_bytes, all_fuel: fuel, turn: Mutex::new(turn) }
     }
 
@@ -77,6 +82,7 @@ impl Crossing {
         let mut left = store.get_fuel()?;
         if turn.run != run.number {
             (turn.run, turn.fuel) = (run.number, left);
+            store.data_mut().inline = run.inline;
         }
         // Only a function of ours owes, and only there may the fuel be set: a guest in the middle of
         // growing its memory has not written down what it burnt.
@@ -88,6 +94,10 @@ impl Crossing {
             if paid.is_none() {
                 return Err(Trap::OutOfFuel.into());
             }
+            if turn.short && !run.inline {
+                turn.short = false;
+                store.fuel_async_yield_interval(Some(self.slice))?;
+            }
             allow_one_call(&mut store);
         }
         let meter = &store.data().meter;
@@ -97,12 +107,20 @@ impl Crossing {
             host_calls: meter.host_calls(),
             host_bytes: meter.host_bytes(),
         });
-        let is_over = turn.fuel.saturating_sub(left) >= self.slice || (owed == 0 && run.is_longer(LONG_TURN));
-        if is_over {
+        let burnt = turn.fuel.saturating_sub(left);
+        if self.is_over(run, burnt, owed, meter.peak_memory()) {
             turn.fuel = left;
             return Ok(Then::Yield);
         }
         Ok(Then::GoOn)
+    }
+
+    /// Whether a turn is over that burnt so much fuel, and now owed so much for one host function.
+    fn is_over(&self, run: Run, burnt: u64, owed: u64, memory: u64) -> bool {
+        if run.inline {
+            return burnt >= SHORT_FUEL || memory > SHORT_MEMORY || (owed == 0 && run.is_longer(SHORT_TIME));
+        }
+        burnt >= self.slice || (owed == 0 && run.is_longer(LONG_TURN))
     }
 }
 
@@ -128,7 +146,10 @@ impl CallHookHandler<CallState> for Crossing {
     {
         match self.cross(store, way) {
             Ok(Then::GoOn) => Box::pin(GoOn),
-            Ok(Then::Yield) => Box::pin(Yield { done: false }),
+            Ok(Then::Yield) => Box::pin(async {
+                next_turn().await;
+                Ok(())
+            }),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
@@ -142,23 +163,5 @@ impl Future for GoOn {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Ready when its guest has its next turn.
-struct Yield {
-    done: bool,
-}
-
-impl Future for Yield {
-    type Output = wasmtime::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.done {
-            return Poll::Ready(Ok(()));
-        }
-        self.done = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
 }

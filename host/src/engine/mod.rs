@@ -20,6 +20,7 @@ mod lines;
 mod meaning;
 mod names;
 mod output;
+mod pace;
 mod schema;
 mod self_test;
 mod settings;
@@ -40,6 +41,7 @@ pub use clock::{Progress, RunClock};
 pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
 pub use describe::{DescribeError, Description, Example};
+pub use pace::{Pace, Paced};
 pub use schema::ContextSchema;
 pub use self_test::{MAX_SELF_TESTS, SelfTestError};
 pub use threads::GuestTask;
@@ -239,6 +241,21 @@ impl Engine {
         clock: Arc<RunClock>,
     ) -> GuestTask<T> {
         self.threads.spawn(future, clock)
+    }
+
+    /// The same for a future whose guest is known to be short ([`Pace::is_short`]): where nobody waits for a
+    /// turn and another thread of the runtime is left, it has its first turn before this returns.
+    pub fn begin_timed<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+        clock: Arc<RunClock>,
+    ) -> GuestTask<T> {
+        self.threads.begin(future, clock)
+    }
+
+    /// How many calls had their first turns on the threads that accepted them, since the start.
+    pub fn inline_turns(&self) -> u64 {
+        self.threads.inline_turns()
     }
 
     /// The settings that the engine was made with.

@@ -4,6 +4,11 @@
 //! have the same time (`turns.rs`): however many guests of one agent spin, those of another wait for a
 //! share and no more. A share that holds its thread for long all the same gets a spare thread beside
 //! it, which goes when that share ends.
+//!
+//! A call that is known to be short may have its first turn on the thread that accepted it
+//! ([`GuestThreads::begin`]): waking a thread and being woken by it takes longer than such a call. That
+//! turn is bounded (`crossing.rs`), nobody waits while it is given, and one thread of the runtime is
+//! always left for others. Every later turn is on the guests' threads.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::RuntimeFlavor;
 
 use super::clock::{self, RunClock};
 use super::turns::Turns;
@@ -24,6 +30,8 @@ use super::turns::Turns;
 const HELD_AFTER: Duration = Duration::from_millis(20);
 /// How often the watcher looks while guests run.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A turn on a thread that accepts calls that takes longer than this holds it.
+const INLINE_HELD_AFTER: Duration = Duration::from_millis(5);
 /// How often the watcher looks in vain before it sleeps until a guest runs.
 const LOOKS_IN_VAIN: u32 = 100;
 /// Spare threads for each thread, at the most.
@@ -37,12 +45,16 @@ const NICE: i32 = 3;
 /// One turn of a guest on a thread.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
-    /// Counts up; 0 where no thread of guests runs this.
+    /// Counts up; 0 where no guest has its turn.
     pub(super) number: u64,
+    /// Whether this is the thread that accepted the call, which others need.
+    pub(super) inline: bool,
     began: Option<Instant>,
 }
 
 impl Run {
+    const NONE: Self = Self { number: 0, inline: false, began: None };
+
     /// Whether it has taken longer than `time` by now.
     pub(super) fn is_longer(&self, time: Duration) -> bool {
         self.began.is_some_and(|began| began.elapsed() > time)
@@ -50,7 +62,7 @@ impl Run {
 }
 
 thread_local! {
-    static CURRENT: Cell<Run> = const { Cell::new(Run { number: 0, began: None }) };
+    static CURRENT: Cell<Run> = const { Cell::new(Run::NONE) };
 }
 
 /// The turn that runs on this thread.
@@ -70,6 +82,8 @@ struct Queue {
     /// Whether the watcher looks by itself.
     watched: AtomicBool,
     refused_priority: AtomicBool,
+    /// Turns on threads that accept calls, as many as there may be at once.
+    inline: Box<[Slot]>,
 }
 
 #[derive(Default)]
@@ -82,6 +96,10 @@ struct QueueState {
     /// Threads whose share takes too long.
     held: usize,
     spares: usize,
+    /// Which places of [`Queue::inline`] are taken, a bit each.
+    inline: u64,
+    /// How many turns there were on threads that accept calls.
+    inline_turns: u64,
 }
 
 /// A turn that has ended.
@@ -97,6 +115,19 @@ struct Slot {
     /// Nanoseconds after the queue was made, plus one, since when a share runs; 0 if none does.
     since: AtomicU64,
     held: AtomicBool,
+}
+
+impl Slot {
+    fn is_running(&self) -> bool {
+        self.since.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether its share takes longer than `time` at `now`, and that was not known.
+    fn is_found_held(&self, now: u64, time: Duration) -> bool {
+        let since = self.since.load(Ordering::SeqCst);
+        let is_long = since > 0 && u128::from(now.saturating_sub(since - 1)) > time.as_nanos();
+        is_long && !self.held.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl Queue {
@@ -143,7 +174,38 @@ impl Queue {
         }
     }
 
-    fn run(&self, slot: &Slot, (guest, number): (Guest, u64)) -> Ran {
+    /// Takes a place for a turn on this thread, and gives its number, if nobody waits for one and so few have
+    /// theirs that threads are left for others. Where many do, their own threads serve them better: nobody
+    /// sleeps there then, and each thread stays with what it does.
+    fn begin_inline(&self, clock: &RunClock) -> Option<(usize, u64)> {
+        // A guest's host call is no thread that accepts calls.
+        if current_run().number > 0 {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let busy = state.threads.len().saturating_sub(state.idle) + state.inline.count_ones() as usize;
+        if state.closed || busy >= self.inline.len() || !state.runnable.is_empty() {
+            return None;
+        }
+        let place = (!state.inline).trailing_zeros() as usize;
+        state.inline |= 1 << place;
+        state.inline_turns += 1;
+        state.runnable.begins(clock.lane());
+        state.runs += 1;
+        Some((place, state.runs))
+    }
+
+    /// Gives a guest its first turn on this thread.
+    fn run_inline(&self, guest: Guest, place: usize, number: u64) {
+        let slot = &self.inline[place];
+        let Ran { clock, took } = self.run(slot, (guest, number), true);
+        slot.held.store(false, Ordering::Release);
+        let mut state = self.state.lock();
+        state.inline &= !(1 << place);
+        state.runnable.ended(clock.lane(), took);
+    }
+
+    fn run(&self, slot: &Slot, (guest, number): (Guest, u64), inline: bool) -> Ran {
         let clock = guest.metadata().clone();
         clock::set(Some(clock.clone()));
         let began = Instant::now();
@@ -155,13 +217,13 @@ impl Queue {
             self.watched.store(true, Ordering::SeqCst);
             self.changed.notify_all();
         }
-        CURRENT.set(Run { number, began: Some(began) });
+        CURRENT.set(Run { number, inline, began: Some(began) });
         // A panic is a fault of the host's own code; it is passed on to whoever awaits the task, and
         // this thread goes on.
         if catch_unwind(AssertUnwindSafe(|| guest.run())).is_err() {
             tracing::error!("a guest's host code panicked");
         }
-        CURRENT.set(Run { number: 0, began: None });
+        CURRENT.set(Run::NONE);
         clock::set(None);
         slot.since.store(0, Ordering::SeqCst);
         let took = began.elapsed();
@@ -195,7 +257,7 @@ impl Queue {
             worker.queue.lower_priority();
             let mut last = None;
             while let Some(next) = worker.queue.pop(&worker.slot, last) {
-                last = Some(worker.queue.run(&worker.slot, next));
+                last = Some(worker.queue.run(&worker.slot, next, false));
             }
         })?;
         state.spares += usize::from(is_spare);
@@ -224,7 +286,8 @@ impl Queue {
                 self.changed.wait_for(&mut state, LOOK_EVERY);
             } else {
                 self.watched.store(false, Ordering::SeqCst);
-                if state.threads.iter().all(|slot| slot.since.load(Ordering::SeqCst) == 0) {
+                let mut slots = self.inline.iter().chain(state.threads.iter().map(|slot| &**slot));
+                if slots.all(|slot| slot.since.load(Ordering::SeqCst) == 0) {
                     self.changed.wait(&mut state);
                 }
                 self.watched.store(true, Ordering::SeqCst);
@@ -233,14 +296,19 @@ impl Queue {
             let now = u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let (mut runs, mut held) = (false, 0);
             for slot in &state.threads {
-                let since = slot.since.load(Ordering::SeqCst);
-                runs |= since > 0;
-                let long = since > 0 && now.saturating_sub(since - 1) > HELD_AFTER.as_nanos() as u64;
-                if long && !slot.held.swap(true, Ordering::AcqRel) {
-                    held += 1;
-                }
+                runs |= slot.is_running();
+                held += usize::from(slot.is_found_held(now, HELD_AFTER));
             }
             state.held += held;
+            for slot in &self.inline {
+                runs |= slot.is_running();
+                if slot.is_found_held(now, INLINE_HELD_AFTER) {
+                    // What else this thread was to do goes to another, if one is awake: the runtime's own
+                    // way to notice sockets and timers may have been this thread's to go.
+                    runtime.spawn(std::future::ready(()));
+                    tracing::debug!("a guest holds a thread that accepts calls");
+                }
+            }
             in_vain = if runs { 0 } else { in_vain + 1 };
             while !state.closed && state.spares < state.held.min(most) {
                 started += 1;
@@ -287,6 +355,7 @@ impl GuestThreads {
             changed: Condvar::new(),
             watched: AtomicBool::new(true),
             refused_priority: AtomicBool::new(false),
+            inline: (0..most_inline(&runtime)).map(|_| Slot::default()).collect(),
         });
         let mut started = Self { queue: queue.clone(), threads: Vec::new() };
         let count = count.max(1);
@@ -305,21 +374,60 @@ impl GuestThreads {
         future: impl Future<Output = T> + Send + 'static,
         clock: Arc<RunClock>,
     ) -> GuestTask<T> {
+        let (runnable, task) = self.make(future, clock);
+        runnable.schedule();
+        task
+    }
+
+    /// The same, but the future may have its first turn here and now, where nobody waits for a turn and
+    /// another thread of the runtime is left. What this thread's task has to do besides waits meanwhile.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+        clock: Arc<RunClock>,
+    ) -> GuestTask<T> {
+        let place = self.queue.begin_inline(&clock);
+        let (runnable, task) = self.make(future, clock);
+        match place {
+            Some((place, number)) => self.queue.run_inline(runnable, place, number),
+            None => runnable.schedule(),
+        }
+        task
+    }
+
+    /// How many turns there were on threads that accept calls.
+    pub(super) fn inline_turns(&self) -> u64 {
+        self.queue.state.lock().inline_turns
+    }
+
+    fn make<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+        clock: Arc<RunClock>,
+    ) -> (Guest, GuestTask<T>) {
         let queue = self.queue.clone();
         let (runnable, task) = async_task::Builder::new()
             .propagate_panic(true)
             .metadata(clock)
             .spawn(move |_| future, move |runnable| queue.push(runnable));
-        runnable.schedule();
-        GuestTask { task: task.fallible() }
+        (runnable, GuestTask { task: task.fallible() })
+    }
+}
+
+/// How many calls may have their first turns on threads of `runtime` at once: half of them are left for others.
+fn most_inline(runtime: &tokio::runtime::Handle) -> usize {
+    match runtime.runtime_flavor() {
+        RuntimeFlavor::MultiThread => (runtime.metrics().num_workers() / 2).min(64),
+        // Its one thread answers everybody.
+        _ => 0,
     }
 }
 
 impl Drop for GuestThreads {
     fn drop(&mut self) {
         self.queue.close();
-        // The last guest may be what held the engine: its thread cannot wait for itself.
-        let own = usize::from(current_run().number > 0);
+        // The last guest may be what held the engine: its thread, if it is one of these, cannot wait for itself.
+        let own = usize::from(current_run().number > 0 && !current_run().inline);
         let until = Instant::now() + CLOSING;
         let mut state = self.queue.state.lock();
         while state.threads.len() > own && !self.queue.changed.wait_until(&mut state, until).timed_out() {}
@@ -352,9 +460,15 @@ impl<T> Future for GuestTask<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::sync::mpsc;
+    use std::thread::{self, ThreadId};
+
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::capabilities::next_turn;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -397,6 +511,105 @@ mod tests {
         held.await.expect("it ends");
         until("the spare thread goes", || spares() == 0);
         assert_eq!(threads.queue.state.lock().held, 0);
+    }
+
+    /// Where a future has its first turn, and where its second.
+    async fn two_turns() -> (ThreadId, ThreadId) {
+        let first = thread::current().id();
+        next_turn().await;
+        (first, thread::current().id())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_first_turn_is_had_at_once_and_the_next_on_the_guests_threads() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        until("the guests' thread sleeps", || threads.queue.state.lock().idle == 1);
+        let (clock, here) = (Arc::<RunClock>::default(), thread::current().id());
+        let at_once = threads.begin(async { thread::current().id() }, clock.clone()).now_or_never();
+        assert_eq!(at_once, Some(Some(here)));
+        assert_eq!((clock.turns(), clock.waited()), (1, Duration::ZERO));
+        assert_eq!((current_run().number, threads.queue.state.lock().inline), (0, 0));
+        let clock = Arc::<RunClock>::default();
+        let (first, second) = threads.begin(two_turns(), clock.clone()).await.expect("it ends");
+        assert_eq!((first, second == here, clock.turns()), (here, false, 2));
+        assert_eq!(threads.inline_turns(), 2);
+        // A guest has its host's calls on its own threads, whatever they are.
+        let nested = threads.spawn(async { current_run().number > 0 }, Arc::default());
+        assert_eq!(nested.await, Some(true));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_turn_is_had_at_once_where_others_have_theirs_or_wait() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let (held, begun, let_go) = holder(&threads);
+        begun.recv_timeout(LONG).expect("it runs");
+        let here = thread::current().id();
+        let first = async move { thread::current().id() == here };
+        assert_eq!(threads.begin(first, Arc::default()).await, Some(false));
+        let_go.send(()).expect("it waits");
+        held.await.expect("it ends");
+        until("it is quiet", || {
+            let state = threads.queue.state.lock();
+            state.idle == state.threads.len() && state.spares == 0
+        });
+        let first = async move { thread::current().id() == here };
+        assert_eq!(threads.begin(first, Arc::default()).await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn no_turn_is_had_on_the_only_thread_that_answers() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let here = thread::current().id();
+        let first = async move { thread::current().id() == here };
+        assert_eq!(threads.begin(first, Arc::default()).await, Some(false));
+    }
+
+    /// Nothing that is known lets a turn on such a thread hold it: this one does.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_turn_that_holds_the_thread_it_was_given_at_once_holds_nothing_else() {
+        let runtime = tokio::runtime::Handle::current();
+        let threads = Arc::new(GuestThreads::start(1, runtime.clone()).expect("threads"));
+        until("the guests' thread sleeps", || threads.queue.state.lock().idle == 1);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let (begun, has_begun) = mpsc::channel();
+        let (let_go, go) = mpsc::channel::<()>();
+        let holding = tokio::spawn({
+            let threads = threads.clone();
+            let (stream, _) = {
+                let client = tokio::spawn(tokio::net::TcpStream::connect(address));
+                let accepted = listener.accept().await.expect("a connection");
+                client.await.expect("a task").expect("a connection");
+                accepted
+            };
+            async move {
+                // What woke this task last was the runtime's own look at the sockets.
+                let _ = stream.readable().await;
+                let held = threads.begin(
+                    async move {
+                        let _ = begun.send(current_run().inline);
+                        let _ = go.recv();
+                    },
+                    Arc::default(),
+                );
+                held.await
+            }
+        });
+        let others = thread::spawn(move || {
+            assert!(has_begun.recv_timeout(LONG).expect("it has its turn"), "at once");
+            // From outside: the runtime has to notice by itself.
+            let mut client = std::net::TcpStream::connect(address).expect("a connection");
+            client.set_read_timeout(Some(LONG)).expect("a time limit");
+            let mut answer = [0];
+            client.read_exact(&mut answer).expect("somebody else is answered");
+            let_go.send(()).expect("it is still held");
+        });
+        let (mut stream, _) = listener.accept().await.expect("somebody else");
+        stream.write_all(b"!").await.expect("an answer");
+        holding.await.expect("a task").expect("it ends");
+        others.join().expect("it was answered");
+        let beside = threads.begin(async { 7 }, Arc::default());
+        assert_eq!(tokio::time::timeout(LONG, beside).await.expect("it ends"), Some(7));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -141,7 +141,7 @@ impl Operations {
             tokio::task::yield_now().await;
             self.choose(who, task, context, request_id, started).await?
         };
-        self.call(Arc::clone(who), call).await
+        self.call(Arc::clone(who), call, false).await
     }
 
     /// The batch's id with the item's number; an id of its own where that grows too long.

@@ -160,7 +160,7 @@ impl Operations {
             Ok(Call { agent, query, context, request_id: id, routed: None, started })
         });
         let who = Arc::clone(who);
-        async move { self.call(who, call?).await }
+        async move { self.call(who, call?, true).await }
     }
 
     /// Gives a task to the agent that is named beside it.
@@ -177,7 +177,7 @@ impl Operations {
         let agent = agent_id(&agent)?;
         let query = query_or_task(query.as_deref(), task.as_deref())?;
         let call = Call { agent, query, context, request_id: id, routed: None, started };
-        self.call(Arc::clone(who), call).await
+        self.call(Arc::clone(who), call, true).await
     }
 
     /// Gives a task to the agent that fits it best. What the request borrows is read before this returns.
@@ -194,7 +194,7 @@ impl Operations {
         let (who, context) = (Arc::clone(who), body.context);
         async move {
             let call = self.choose(&who, task?, context, id, started).await?;
-            self.call(who, call).await
+            self.call(who, call, true).await
         }
     }
 
@@ -220,7 +220,13 @@ impl Operations {
     }
 
     /// Runs a call. The scheduler decides whether the caller may, now and again when it gets its permit.
-    pub(super) async fn call(&self, who: Arc<Principal>, call: Call) -> Result<ExecuteResponse, Failure> {
+    /// `alone` is one beside which its request waits for nothing.
+    pub(super) async fn call(
+        &self,
+        who: Arc<Principal>,
+        call: Call,
+        alone: bool,
+    ) -> Result<ExecuteResponse, Failure> {
         let Call { agent, query, context, request_id, routed, started } = call;
         let outcome = self
             .scheduler()
@@ -229,6 +235,7 @@ impl Operations {
                 agent: agent.as_str().to_owned(),
                 query,
                 context: context.map(Into::into),
+                alone,
                 request_id: request_id.clone(),
             })
             .await;

@@ -9,7 +9,7 @@ use super::trial::Trial;
 use crate::capabilities::AgentRights;
 use crate::config::{Grants, Limits, Overlay};
 use crate::domain::{AgentId, AgentKey, Digest};
-use crate::engine::{ContextSchema, Description, LinkedComponent};
+use crate::engine::{ContextSchema, Description, LinkedComponent, Pace};
 
 /// What clients see of an agent: its own description, overlaid by agents.toml.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +114,8 @@ pub struct AgentVersion {
     pub queue: Option<u32>,
     /// What a task's `context` must satisfy.
     pub context_schema: Option<Arc<ContextSchema>>,
+    /// How long its calls are.
+    pub pace: Arc<Pace>,
     /// How its code does, from its first generation on.
     pub(super) trial: Arc<Trial>,
     /// Kept so that the next agent with this component finds it prepared.

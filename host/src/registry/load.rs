@@ -398,6 +398,7 @@ impl Loader {
             max_concurrent: config.max_concurrent,
             queue: config.queue,
             context_schema: described.said.context_schema.clone(),
+            pace: Arc::default(),
             trial: Arc::default(),
             prepared: prepared.clone(),
         })

@@ -12,7 +12,7 @@ use super::stats::AgentStats;
 use super::{Inner, Submission};
 use crate::capabilities::Source;
 use crate::domain::{CapabilityScope, Failure, Micros, Principal, Receipt, Reply, RequestId, Task, TenantId};
-use crate::engine::{Invocation, RunClock, Spent};
+use crate::engine::{Invocation, Paced, RunClock, Spent};
 use crate::registry::{self, AgentVersion};
 use crate::telemetry::event::{AGENT_LOG, Event};
 
@@ -134,6 +134,23 @@ impl Call {
         self.running.as_ref().is_some_and(|running| running.clock.guest_ran())
     }
 
+    /// Its version learns how long it was.
+    fn note_pace(&self) {
+        let Some(running) = self.running.as_ref().filter(|running| running.clock.has_begun()) else { return };
+        let answered = match &self.end {
+            Some(Ok(())) => true,
+            Some(Err(failure)) => failure.is_the_agents_word(),
+            None => false,
+        };
+        running.version.pace.note(Paced {
+            answered,
+            turns: running.clock.turns(),
+            fuel: self.spent.fuel,
+            peak_memory: self.spent.peak_memory,
+            wall: self.spent.wall,
+        });
+    }
+
     fn receipt(&self) -> Receipt {
         let (queued, run_queue) = match &self.running {
             Some(running) => (running.queued, running.clock.waited()),
@@ -191,6 +208,7 @@ impl Drop for Call {
             let (limit, queued) = (running.version.limits.timeout, !running.clock.has_begun());
             self.end = Some(Err(Failure::DeadlineExceeded { limit, queued }));
         }
+        self.note_pace();
         let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
         let code = match &self.end {
             Some(Ok(())) => "ok",

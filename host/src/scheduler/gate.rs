@@ -114,7 +114,7 @@ impl Gate {
         if has_room(state.limit, state.running, lane) && lane.queue.is_empty() {
             state.running += 1;
             lane.running += 1;
-            return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone() }));
+            return Ok(Entered::Permit(Permit { gate: self.clone(), agent: agent.clone(), at_once: true }));
         }
         if lane.queue.len() >= room.queued as usize {
             state.sweep(agent);
@@ -218,7 +218,7 @@ struct Place {
 impl Place {
     fn into_permit(mut self) -> Permit {
         self.done = true;
-        Permit { gate: self.gate.clone(), agent: self.agent.clone() }
+        Permit { gate: self.gate.clone(), agent: self.agent.clone(), at_once: false }
     }
 }
 
@@ -239,6 +239,14 @@ impl Drop for Place {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     agent: AgentKey,
+    at_once: bool,
+}
+
+impl Permit {
+    /// Whether nobody waited for it.
+    pub(super) fn came_at_once(&self) -> bool {
+        self.at_once
+    }
 }
 
 impl Drop for Permit {

@@ -35,6 +35,9 @@ const LAST_WORD: Duration = Duration::from_millis(50);
 /// The least confidence with which an agent is named at all.
 const LEAST_CONFIDENCE: f64 = 0.01;
 
+/// A context that is passed on in a moment, in bytes.
+const LIGHT_CONTEXT: usize = 16 * 1024;
+
 /// Tasks for which the router learns at once: it may need a processor for some ten milliseconds each.
 const LEARNING: usize = 2;
 
@@ -72,6 +75,8 @@ pub struct Submission {
     pub query: Option<TaskText>,
     /// JSON text that goes along.
     pub context: Option<Box<str>>,
+    /// Whether whoever submits it waits for nothing else at the same time: then it may begin on their thread.
+    pub alone: bool,
     /// The request that this belongs to.
     pub request_id: RequestId,
 }
@@ -301,10 +306,19 @@ impl Inner {
     /// its thread, or that never gets one, is left to end by itself and keeps its permit until then.
     async fn run(&self, submission: Submission, admitted: Admitted, mut call: Call) -> Outcome {
         let Admitted { version, query, permit, deadline } = admitted;
+        let is_light = submission
+            .context
+            .as_ref()
+            .is_none_or(|context| context.len() <= LIGHT_CONTEXT && version.context_schema.is_none());
+        let inline = submission.alone && is_light && permit.came_at_once() && version.pace.is_short();
         let task = Task { query, context: submission.context, request_id: submission.request_id, deadline };
         let limit = version.limits.timeout;
         let watch = call.admit(version, permit, deadline);
-        let guest = self.engine.spawn_timed(call.run(task), watch.clock.clone());
+        let (guest, clock) = (call.run(task), watch.clock.clone());
+        let guest = match inline {
+            true => self.engine.begin_timed(guest, clock),
+            false => self.engine.spawn_timed(guest, clock),
+        };
         match tokio::time::timeout_at((deadline + LAST_WORD).into(), guest).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => watch.outcome(Failure::Interrupted),
