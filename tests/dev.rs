@@ -109,7 +109,7 @@ fn what_is_saved_is_built_and_answers_and_what_does_not_build_changes_nothing() 
 
     author.save(&agent("never").replace("Ok(Reply", "Ok(Replly"));
     let failed = failures(&server);
-    let words = failed[0]["words"].as_str().expect("the compiler's words");
+    let words = failed[0]["output"].as_str().expect("the compiler's words");
     assert!(words.contains("Replly") && words.contains("src/lib.rs"), "{words}");
     assert_eq!(response(&server, "dev_saved").as_deref(), Some("the second"), "the last one that was built");
 
@@ -124,7 +124,7 @@ fn a_project_that_does_not_build_at_first_keeps_nothing_else_from_serving() {
     author.save("fn broken(");
     let server = author.dev();
     let failed = failures(&server);
-    assert!(failed[0]["words"].as_str().is_some_and(|words| words.contains("src/lib.rs")), "{failed:?}");
+    assert!(failed[0]["output"].as_str().is_some_and(|words| words.contains("src/lib.rs")), "{failed:?}");
     assert_eq!(response(&server, "echo").as_deref(), Some("x"), "what can be served is");
     assert_eq!(response(&server, "dev_broken"), None);
     author.save(&agent("mended"));

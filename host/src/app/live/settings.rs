@@ -10,7 +10,7 @@ use super::super::{Host, authenticator, router_settings, scopes};
 use super::Live;
 use crate::auth::Authenticator;
 use crate::config::diff::{self, Diff};
-use crate::config::{AgentConfig, Config};
+use crate::config::{AgentConfig, Config, ServerConfig};
 use crate::domain::{AgentId, AgentKey};
 use crate::registry::{AgentEntry, SettingsChange, Snapshot, Watch, registered_from_json};
 use crate::telemetry::event::Event;
@@ -29,10 +29,16 @@ impl Change {
     fn between(host: &Host, old: &Config, read: Config) -> Self {
         let diff = diff::diff(old, &read);
         let mut new = read;
-        // What waits for a restart stays what it is, for whoever asks.
+        // What waits for a restart stays what it is, for whoever asks, and is named at each change until then.
         new.engine = old.engine.clone();
-        new.server.listen = old.server.listen;
-        new.server.data_dir = old.server.data_dir.clone();
+        new.server = ServerConfig {
+            listen: old.server.listen,
+            data_dir: old.server.data_dir.clone(),
+            log_format: old.server.log_format,
+            log_level: old.server.log_level,
+            ..new.server
+        };
+        new.reload.watch = old.reload.watch;
         // Against what the registry has, not against `old`: what could not be written down the last
         // time is tried again.
         let agents = agents_change(&host.registry.snapshot(), &new);
