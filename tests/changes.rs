@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::registering::register;
-use crate::support::fleet::{self, digest, failing, plain, variant, wanting};
+use crate::support::fleet::{self, digest, failing, of_category, plain, variant, wanting};
 use crate::support::{Connection, Fleet, Reply, Request, Server, guests, poll_until};
 
 const ADMIN: &str = "key-of-an-admin-0123456789abcdef0123";
@@ -179,6 +179,29 @@ fn settings_of_the_file_wait_with_the_code_that_they_came_with() {
     let third = fleet.plugin("c", &wanting(4));
     let page = server.wait_for_digest("a", &third);
     assert_eq!((&page["name"], &page["generation"]), (&json!("Fourth"), &json!(3)), "{page}");
+}
+
+#[test]
+fn a_wider_policy_waits_with_the_code_that_it_came_with_and_a_narrower_one_does_not() {
+    let settings = |component: &str, figures: &str| {
+        format!("[agents.a]\ncomponent = \"plugins/{component}.wasm\"\ngrants.system.figures = {figures}\n")
+    };
+    let fleet = Fleet::new(&settings("a", r#"["machine", "memory"]"#));
+    let first = fleet.plugin("a", &wanting(1));
+    let second = fleet.plugin("b", &of_category("elsewhere", 2));
+    let server = fleet.serve();
+    let grants = |figures: Value| json!({ "system": { "figures": figures } });
+    fleet.settings(&settings("b", r#"["load", "memory"]"#));
+    let page = server.wait_for_pending("a", &second);
+    assert_eq!((&page["digest"], &page["grants"]), (&json!(first), &grants(json!(["memory"]))), "{page}");
+    drop(server);
+    let server = fleet.serve();
+    let page = server.wait_for_pending("a", &second);
+    assert_eq!((&page["digest"], &page["grants"]), (&json!(first), &grants(json!(["memory"]))), "{page}");
+    // With the code that it was for before, it is for that.
+    fleet.settings(&settings("a", r#"["load", "memory"]"#));
+    let wider = grants(json!(["load", "memory"]));
+    server.wait_for_page("a", "it is granted", |page| page["grants"] == wider);
 }
 
 #[test]

@@ -132,6 +132,43 @@ fn one_of_an_older_program_is_brought_up_to_date() {
 }
 
 #[test]
+fn settings_that_an_older_program_wrote_down_are_the_same_settings() {
+    let fleet = Fleet::new(&format!("{ONE}grants = {{ system = true }}\n"));
+    fleet.plugin("a", &wanting(1));
+    let server = fleet.serve();
+    register(&server, &json!({ "id": "guest", "grants": { "system": true } }), &wanting(2)).expect(201);
+    drop(server);
+    // What stockade 0.1.0 made of these settings; approvals were names.
+    let before = |id: &str, settings: &str| {
+        let mut record = record(&fleet.data(), id);
+        record["serving"]["settings"] = json!(settings);
+        record["approved"] = json!(["system"]);
+        set_record(&fleet.data(), id, &record);
+    };
+    before("a", "169e9d7788195b8fa779f15dae002ac959ef65faa627e263b169256fb6c187ef");
+    before("guest", "7b068ee1d9a3496145af29f7a35451cbe23c25cd6cf25304f15236aa270db1d2");
+    for _ in 0..2 {
+        let server = fleet.serve();
+        for id in ["a", "guest"] {
+            let page = server.agent(id);
+            assert_eq!((&page["generation"], &page["pending"]), (&json!(1), &Value::Null), "{page}");
+            assert_eq!((&page["status"], &page["blocked"]), (&json!("active"), &json!([])), "{page}");
+            let answer = server.call(id, "system memory").expect(200);
+            assert_eq!(
+                (&answer["agent_generation"], &answer["data"]["outcome"]),
+                (&json!(1), &json!("granted"))
+            );
+        }
+    }
+    let known = record(&fleet.data(), "a");
+    assert_ne!(
+        known["serving"]["settings"],
+        "169e9d7788195b8fa779f15dae002ac959ef65faa627e263b169256fb6c187ef"
+    );
+    assert_eq!(known["approved"], json!({ "system": true }));
+}
+
+#[test]
 fn one_of_a_later_program_is_refused_with_who_made_it_and_left_alone() {
     let fleet = Fleet::new(ONE);
     fleet.plugin("a", &plain(1));

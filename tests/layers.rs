@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use stockade::capabilities::costs::{Cost, cost};
-use stockade::capabilities::grants::{self, DECISIONS, Decision};
+use stockade::capabilities::interfaces::{Cost, Decision, INTERFACES, decision, interface};
+use stockade::capabilities::{self, CallState};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -239,7 +239,7 @@ fn interfaces(text: &str) -> Vec<Interface> {
 
 /// Whether the library links this interface: an import of one thing in it is found, if perhaps not
 /// with the type that was asked for.
-fn is_linked(linker: &Linker<Nobody>, interface: &Interface) -> bool {
+fn is_linked<T>(linker: &Linker<T>, interface: &Interface) -> bool {
     let thing = match (&interface.resource, &interface.function) {
         (Some(resource), _) => format!("(export \"{resource}\" (type (sub resource)))"),
         (None, Some(function)) => format!("(export \"{function}\" (func))"),
@@ -259,14 +259,16 @@ fn text_to_bytes(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_interface_that_the_library_links_has_been_decided_about() {
+fn every_interface_that_is_linked_has_been_decided_about() {
     let engine = wasmtime::Engine::default();
-    let mut linker = Linker::<Nobody>::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("the library links itself");
+    let mut library = Linker::<Nobody>::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut library).expect("the library links itself");
+    let mut linker = Linker::<CallState>::new(&engine);
+    capabilities::add_to_linker(&mut linker).expect("capabilities link themselves");
     let mut linked = BTreeSet::new();
     for interface in library_files().iter().flat_map(|text| interfaces(text)) {
-        if is_linked(&linker, &interface) {
-            let decision = grants::decision(&interface.name);
+        if is_linked(&library, &interface) {
+            let decision = decision(&interface.name);
             let inert = matches!(decision, Some(Decision::Ambient));
             assert!(inert, "{} is linked, and the decision about it is {decision:?}", interface.name);
             linked.insert(interface.name);
@@ -278,11 +280,31 @@ fn every_interface_that_the_library_links_has_been_decided_about() {
             "{package}: {linked:?}"
         );
     }
-    for (name, decision) in DECISIONS {
-        if *decision == Decision::Ambient {
-            assert!(linked.contains(*name), "{name} is called ambient, and nothing links it");
+    // Ours: the WIT files that agents' authors have.
+    for interface in own_files().iter().flat_map(|text| interfaces(text)) {
+        let decision = decision(&interface.name);
+        match decision {
+            Some(Decision::Contract) => continue,
+            Some(Decision::Own | Decision::Gated(_)) => {}
+            Some(Decision::Ambient) | None => {
+                panic!(
+                    "`{}` has no row of its own in capabilities/interfaces.rs: {decision:?}",
+                    interface.name
+                )
+            }
         }
-        assert_eq!(grants::decision(&format!("{name}@9.9.9")), Some(*decision));
+        assert!(
+            is_linked(&linker, &interface),
+            "`add_to_linker` in capabilities/mod.rs leaves {} out",
+            interface.name
+        );
+        linked.insert(interface.name);
+    }
+    for row in INTERFACES {
+        if row.decision != Decision::Contract {
+            assert!(linked.contains(row.name), "{} has a row, and nothing links it", row.name);
+        }
+        assert_eq!(decision(&format!("{}@9.9.9", row.name)), Some(row.decision));
     }
 }
 
@@ -314,20 +336,31 @@ fn of_any_length(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_function_that_is_given_a_length_is_charged_by_it_or_out_of_reach() {
-    let functions: Vec<_> = library_files().iter().flat_map(|text| of_any_length(text)).collect();
+    let functions: Vec<_> =
+        library_files().iter().chain(&own_files()).flat_map(|text| of_any_length(text)).collect();
     let mut charged = 0;
-    for (interface, function) in &functions {
-        // What nobody links need not be paid.
-        if grants::decision(interface).is_some() {
-            let word = cost(interface, function);
-            assert!(word.is_some(), "nothing is decided about the cost of {interface} {function}");
-            charged += usize::from(word == Some(Cost::Charged));
+    for (name, function) in &functions {
+        // What nobody links need not be paid; the contract's functions are the agent's own.
+        if let Some(row) = interface(name).filter(|row| row.decision != Decision::Contract) {
+            let cost = row.cost(function);
+            assert!(
+                cost.is_some(),
+                "`{name}` in capabilities/interfaces.rs does not say what `{function}` costs"
+            );
+            charged += usize::from(cost == Some(Cost::Charged));
         }
     }
-    for known in ["poll", "write", "get-random-bytes", "resolve-addresses", "open-at"] {
+    for known in ["poll", "write", "get-random-bytes", "resolve-addresses", "open-at", "log"] {
         assert!(functions.iter().any(|(_, name)| name == known), "{known} is not found: {functions:?}");
     }
-    assert!(charged >= 8, "{functions:?}");
+    assert!(charged >= 10, "{functions:?}");
+}
+
+/// The WIT files of this host.
+fn own_files() -> Vec<String> {
+    let folders = fs::read_dir(root().join("wit")).expect("the WIT files").flatten();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).expect("a folder").flatten());
+    files.map(|file| fs::read_to_string(file.path()).expect("a WIT file")).collect()
 }
 
 /// The WIT files of the version of `wasmtime-wasi` that this workspace is locked to.

@@ -28,6 +28,7 @@ mod documents;
 mod durability;
 mod failures;
 mod faults;
+mod gate;
 mod inline;
 mod layers;
 mod limits;

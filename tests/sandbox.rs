@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::server::Start;
-use crate::support::{Request, Server};
+use crate::support::{Fleet, Request, Server};
 
 #[test]
 fn every_call_has_a_fresh_sandbox() {
@@ -91,6 +91,48 @@ fn what_is_not_granted_is_refused_visibly_and_never_traps() {
     let denials = json!([{ "capability": "system", "key_to_add": "[agents.monitor.grants] system = true" }]);
     assert_eq!(body["denials"], denials, "{body}");
     assert!(body["receipt"]["host_calls"].as_u64() > Some(0), "{body}");
+}
+
+#[test]
+fn a_policy_grants_some_figures_and_a_denial_says_which_policy_would_do() {
+    let settings =
+        |policy: &str| format!("[agents.part]\ncomponent = \"<hostile>\"\n[agents.part.grants]\n{policy}\n");
+    let fleet = Fleet::new(&settings("system = { figures = [\"memory\", \"machine\"] }"));
+    let server = fleet.serve();
+    let outcome = |figure: &str| {
+        let answer = server.call("part", &format!("system {figure}")).expect(200);
+        (answer["data"]["outcome"].as_str().expect("an outcome").to_owned(), answer["denials"][0].clone())
+    };
+    assert_eq!(server.agent("part")["grants"], json!({ "system": { "figures": ["machine", "memory"] } }));
+    for figure in ["memory", "machine"] {
+        assert_ne!(outcome(figure).0, "denied", "{figure}");
+    }
+    for figure in ["cpu", "load", "networks", "processes"] {
+        assert_eq!(outcome(figure).0, "denied", "{figure}");
+    }
+    let (refused, denial) = outcome("disks");
+    assert_eq!((refused.as_str(), &denial["capability"]), ("denied", &json!("system")), "{denial}");
+    // What is said to be added is added, as it is said.
+    let key = denial["key_to_add"].as_str().expect("a key");
+    let policy = key.strip_prefix("[agents.part.grants] ").expect("a table of its own");
+    fleet.settings(&settings(policy));
+    let wider = json!({ "system": { "figures": ["disks", "machine", "memory"] } });
+    server.wait_for_page("part", "it is granted", |page| page["grants"] == wider);
+    assert_ne!(outcome("disks").0, "denied");
+    assert_eq!(outcome("cpu").0, "denied");
+    // The same over HTTP.
+    let guest =
+        json!({ "id": "guest", "component": "part", "grants": { "system": { "figures": ["load"] } } });
+    let page = server.post("/api/agents", &guest).expect(201);
+    assert_eq!(page["grants"], json!({ "system": { "figures": ["load"] } }));
+    let wrong =
+        json!({ "id": "other", "component": "part", "grants": { "system": { "figures": ["loud"] } } });
+    let refused = server.post("/api/agents", &wrong).expect_failure(422, "invalid_request");
+    let refused = refused["message"].to_string();
+    assert!(
+        refused.contains("grants.system.figures") && refused.contains("did you mean `load`"),
+        "{refused}"
+    );
 }
 
 #[test]

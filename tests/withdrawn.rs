@@ -99,3 +99,36 @@ fn rights_are_withdrawn_also_where_nothing_can_be_written_down() {
     drop(server);
     assert_eq!(outcome(&fleet.serve()), "denied");
 }
+
+#[test]
+fn of_a_policy_what_is_withdrawn_ends_at_once_and_what_is_new_comes_with_its_version() {
+    let settings = |figures: &str| {
+        format!("[agents.a]\ncomponent = \"<hostile>\"\ngrants = {{ system = {{ figures = {figures} }} }}\n")
+    };
+    let fleet = Fleet::new(&settings(r#"["machine", "memory"]"#));
+    let server = fleet.serve();
+    let denied = |server: &Server| {
+        let denied = |figure: &&str| {
+            server.call("a", &format!("system {figure}")).expect(200)["data"]["outcome"] == "denied"
+        };
+        ["load", "machine", "memory"].into_iter().filter(denied).collect::<Vec<_>>()
+    };
+    assert_eq!(denied(&server), ["load"]);
+    let store = rusqlite::Connection::open(fleet.data().join("registry.db")).expect("the store");
+    let no_room = "CREATE TRIGGER no_room BEFORE INSERT ON agents BEGIN SELECT RAISE(FAIL, 'no room'); END";
+    store.execute(no_room, []).expect("a trigger");
+    // One figure goes and another comes, and nothing can be written down.
+    fleet.settings(&settings(r#"["load", "memory"]"#));
+    server.log_lines("it is said", |line| {
+        line["message"].to_string().contains("save the file again once this is mended")
+    });
+    assert_eq!(denied(&server), ["load", "machine"]);
+    assert_eq!(server.agent("a")["grants"], json!({ "system": { "figures": ["memory"] } }));
+    store.execute("DROP TRIGGER no_room", []).expect("no trigger");
+    fleet.settings(&(settings(r#"["load", "memory"]"#) + "# again\n"));
+    let wider = json!({ "system": { "figures": ["load", "memory"] } });
+    server.wait_for_page("a", "it is granted", |page| page["grants"] == wider);
+    assert_eq!(denied(&server), ["machine"]);
+    drop(server);
+    assert_eq!(denied(&fleet.serve()), ["machine"]);
+}

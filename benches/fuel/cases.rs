@@ -2,7 +2,7 @@
 //!
 //! A case is WebAssembly text: what comes before the rounds, and what one round does.
 
-use stockade::capabilities::grants::DECISIONS;
+use stockade::capabilities::interfaces::{Decision, INTERFACES};
 
 use crate::contracts::{Contracts, Import};
 
@@ -166,8 +166,10 @@ pub(crate) fn all(contracts: &Contracts) -> (Vec<Case>, Vec<String>) {
     let imports = contracts.imports();
     let mut cases = instructions();
     let found = contracts.interfaces();
-    let lost = DECISIONS.iter().filter(|(name, _)| !found.contains(*name));
-    let mut wrong: Vec<String> = lost.map(|(name, _)| format!("{name}: no WIT file has it")).collect();
+    let imported = INTERFACES.iter().filter(|interface| interface.decision != Decision::Contract);
+    let lost = imported.filter(|interface| !found.contains(interface.name));
+    let mut wrong: Vec<String> =
+        lost.map(|interface| format!("{}: no WIT file has it", interface.name)).collect();
     for import in &imports {
         if ENDS.contains(&import.name.as_str()) {
             continue;

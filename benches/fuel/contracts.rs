@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stockade::capabilities::grants;
+use stockade::capabilities::interfaces::{self, Decision};
 use wit_bindgen_core::wit_parser::abi::{AbiVariant, FlatTypes, WasmType};
 use wit_bindgen_core::wit_parser::{
     Function, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldId,
@@ -61,7 +61,7 @@ impl Contracts {
             .map(|(id, _)| id)
             .filter(|id| {
                 let name = resolve.id_of(*id).unwrap_or_default();
-                !name.starts_with("stockade:agent/") && grants::decision(&name).is_some()
+                interfaces::decision(&name).is_some_and(|decision| decision != Decision::Contract)
             })
             .collect();
         let imports =

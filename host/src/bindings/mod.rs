@@ -1,7 +1,10 @@
 //! Generated code for the contracts in `wit/`, one module per version.
 //!
 //! Published versions never change: when a contract gets a new one, its module comes beside
-//! these and the old one delegates to it. No policy here.
+//! these and the old one delegates to it. What capabilities share with each version is converted in a file
+//! a capability. No policy here.
+
+mod system;
 
 // Generated items have no docs of ours, and are public as the macro makes them.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

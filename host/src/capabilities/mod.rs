@@ -4,8 +4,9 @@
 //! with an agent's version, [`CallState`] with one call. Nothing here knows the registry, the
 //! scheduler or HTTP.
 
-pub mod costs;
-pub mod grants;
+mod gate;
+mod grants;
+pub mod interfaces;
 mod log;
 mod meter;
 mod poll;
@@ -25,17 +26,24 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 pub use log::{GuestLog, Line, Source};
 pub use meter::{HostLimit, Meter};
-pub use system::SystemSource;
+pub use system::{SystemInfo, ThisMachine, Unavailable};
 
 use crate::bindings::v0_1::{stockade, wasi};
-use crate::config::{Grants, Limits};
-use crate::domain::{AgentId, CapabilityScope, Denial};
+use crate::config::Limits;
+use crate::domain::{AgentId, CapabilityScope, Denial, Grants};
 
-/// The backends that capabilities stand on. One for the process.
-#[derive(Debug, Default)]
+/// The backends that capabilities stand on. One for the process; a test has its own.
+#[derive(Debug)]
 pub struct Services {
     /// Where `stockade:system` reads.
-    pub system: SystemSource,
+    pub system: Arc<dyn SystemInfo>,
+}
+
+impl Default for Services {
+    /// Those of a host that serves.
+    fn default() -> Self {
+        Self { system: Arc::new(ThisMachine::default()) }
+    }
 }
 
 /// What an agent's version may reach.
@@ -43,7 +51,7 @@ pub struct Services {
 pub struct AgentRights {
     /// Whose rights these are.
     pub id: AgentId,
-    /// The gated capabilities that the operator decided about.
+    /// The gated capabilities, as they take effect.
     pub grants: Grants,
     /// What `wasi:config` gives.
     pub config: BTreeMap<String, String>,
@@ -63,7 +71,7 @@ pub struct CallState {
     pub inline: bool,
     agent: Arc<AgentRights>,
     caller: CapabilityScope,
-    services: Arc<Services>,
+    backends: gate::Backends,
 }
 
 impl CallState {
@@ -86,7 +94,7 @@ impl CallState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
         let (meter, denials, inline) = (Meter::new(limits), Vec::new(), false);
-        Self { wasi, table, meter, log, denials, inline, agent, caller, services }
+        Self { wasi, table, meter, log, denials, inline, agent, caller, backends: services.into() }
     }
 
     /// Goes on where something long may be done: on the guests' threads.
@@ -105,19 +113,6 @@ impl CallState {
     /// The fuel for what the host has done for the guest since this was asked last.
     pub fn take_owed(&mut self) -> u64 {
         self.meter.take_owed().saturating_add(self.log.lock().take_work())
-    }
-
-    /// Whether the guest may use the gated `capability` now; a refusal is recorded once.
-    fn allowed(&mut self, capability: &'static str) -> Result<(), String> {
-        let Err(denial) = grants::check(self.agent.id.as_str(), capability, &self.agent.grants, &self.caller)
-        else {
-            return Ok(());
-        };
-        let message = format!("`{capability}` is not granted; add {}", denial.key_to_add);
-        if !self.denials.contains(&denial) {
-            self.denials.push(denial);
-        }
-        Err(message)
     }
 }
 

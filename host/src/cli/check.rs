@@ -98,15 +98,12 @@ async fn check_settings(file: &Path) -> anyhow::Result<Report> {
         if let Some(reason) = entry.last_load().and_then(|report| report.failure) {
             problems.push(json!({ "agent": entry.key.id, "message": reason.to_string() }));
         }
-        let capabilities = entry.version().into_iter().flat_map(|version| &version.capabilities);
-        for (capability, granted) in capabilities {
-            if !granted {
-                let id = &entry.key.id;
-                let message = format!(
-                    "imports `{capability}`, which it is not granted; add [agents.{id}.grants] {capability} = true, or leave it refused"
-                );
-                warnings.push(json!({ "agent": id, "message": message }));
-            }
+        for capability in entry.version().into_iter().flat_map(|version| version.ungranted()) {
+            let id = &entry.key.id;
+            let message = format!(
+                "imports `{capability}`, which it is not granted; add [agents.{id}.grants] {capability} = true, or leave it refused"
+            );
+            warnings.push(json!({ "agent": id, "message": message }));
         }
     }
     let cards = snapshot.agents().filter(|entry| entry.version().is_some());

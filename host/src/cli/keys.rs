@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::auth::Secret;
-use crate::config::{ROLES, check_capability, check_key_name};
+use crate::config::{self, ROLES, check_key_name};
 use crate::domain::{AgentScope, TenantId};
 
 /// Make keys for callers.
@@ -119,8 +119,8 @@ fn check(args: &CreateArgs) -> anyhow::Result<()> {
             a letter or digit"
         ));
     }
-    for capability in capabilities.iter().filter(|name| *name != "*") {
-        if let Err((message, help)) = check_capability(capability) {
+    for name in capabilities.iter().filter(|name| *name != "*") {
+        if let Err((message, help)) = config::capability(name) {
             wrong.push(format!("--capabilities: {message}; {help}"));
         }
     }

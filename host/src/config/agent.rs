@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::auth::check_capability;
 use super::entry::{Entry, integer, type_name};
 use super::key::{Key, Kind, count_otherwise, other};
 use super::report::Report;
-use super::section::{Section, join, shorten};
+use super::section::{Section, join};
 use super::{EngineConfig, Limits, limits, server};
-use crate::domain::{AgentId, AgentKey, Digest, InvalidId, MAX_TASK_CHARS, TenantId};
+use crate::domain::{AgentId, AgentKey, Grants, InvalidId, MAX_TASK_CHARS, TenantId};
 
 /// One agent, as agents.toml has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +26,7 @@ pub struct AgentConfig {
     pub limits: Limits,
     /// `config`: what `wasi:config` gives the guest. Values of any TOML scalar type, as text.
     pub config: BTreeMap<String, String>,
-    /// `grants`: the gated capabilities that it may use.
+    /// `grants`: the gated capabilities that it may use, and how much of each.
     pub grants: Grants,
     /// `max_concurrent`: calls of this agent that may run at once; the scheduler's default without it.
     pub max_concurrent: Option<u32>,
@@ -35,17 +34,6 @@ pub struct AgentConfig {
     pub queue: Option<u32>,
     /// `tags`: words for people and tools; no meaning to the host.
     pub tags: Vec<String>,
-}
-
-impl AgentConfig {
-    /// A digest of everything that a version of the agent serves under but its code: these settings,
-    /// with `grants` as they take effect. Another release of this program may reckon another one.
-    pub fn fingerprint(&self, grants: &Grants) -> Digest {
-        let Self { key, component: _, overlay, limits, config, grants: _, max_concurrent, queue, tags: _ } =
-            self;
-        let said = format!("{:?}", (&key.id, overlay, limits, config, grants, max_concurrent, queue));
-        Digest::of(said.as_bytes())
-    }
 }
 
 /// What overrides the component's own `describe`. `None` keeps the component's value.
@@ -68,14 +56,6 @@ pub struct Overlay {
     /// `default_query`
     pub default_query: Option<String>,
 }
-
-/// The gated capabilities that the operator decided about, by short name (`system`).
-/// What is absent is refused, like what is `false`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(pub BTreeMap<String, bool>);
-
-/// The gated capabilities that can be granted, by short name.
-pub const CAPABILITIES: &[&str] = &["system"];
 
 /// The most triggers of an agent, and the most characters of each.
 pub const MAX_TRIGGERS: (usize, usize) = (64, 100);
@@ -124,8 +104,8 @@ pub(super) const KEYS: &[Key] = &[
     .default_in_words("none"),
     Key::new(
         "grants",
-        other("a table of flags"),
-        "the capabilities that it may use, such as `{ system = true }`",
+        other("a table: for each capability `true`, `false` or a table of its own"),
+        "the capabilities that it may use, such as `{ system = true }`, or a part of one: `{ system = { figures = [\"cpu\"] } }`",
     )
     .default_in_words("none"),
     Key::new("max_concurrent", count_otherwise(1, 65_536), "calls of it that run at once")
@@ -221,7 +201,7 @@ fn agent(
         overlay: overlay(report, &section),
         limits: limits::read(report, &limits_section, base.limits, base.engine),
         config: section.get("config").map(|entry| config(report, &entry)).unwrap_or_default(),
-        grants: section.get("grants").map(|entry| grants(report, &entry)).unwrap_or_default(),
+        grants: section.get("grants").map(|entry| super::grants::read(report, &entry)).unwrap_or_default(),
         max_concurrent: section.count_if_set(report, "max_concurrent"),
         queue: section.count_if_set(report, "queue"),
         tags: section.texts(report, "tags").unwrap_or_default(),
@@ -275,33 +255,4 @@ pub(super) fn config(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> BTreeMap
         }
     }
     values
-}
-
-/// The gated capabilities, and whether each is granted.
-pub(super) fn grants(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Grants {
-    let mut granted = BTreeMap::new();
-    let Some(table) = entry.value.get_ref().as_table() else {
-        let message = format!("must be a table, not {}", type_name(entry.value.get_ref()));
-        entry.wrong(report, &message, "for example `grants = { system = true }`".to_owned());
-        return Grants(granted);
-    };
-    for (name, value) in table {
-        let text = name.get_ref().as_ref();
-        let path = join(&entry.path, text);
-        if let Err((message, help)) = check_capability(text) {
-            report.wrong(name.span(), &path, message, help);
-            continue;
-        }
-        match value.get_ref() {
-            DeValue::Boolean(flag) => {
-                granted.insert(text.to_owned(), *flag);
-            }
-            other => {
-                let message = format!("`{path}` must be `true` or `false`, not {}", type_name(other));
-                let help = format!("write `{} = true` to grant it", shorten(text));
-                report.wrong(value.span(), &path, message, help);
-            }
-        }
-    }
-    Grants(granted)
 }

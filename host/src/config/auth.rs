@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::agent::CAPABILITIES;
 use super::entry::{Entry, type_name};
-use super::key::{Key, Kind, count, flag, one_of, other};
+use super::grants;
+use super::key::{Key, Kind, count, flag, other};
 use super::report::Report;
-use super::section::{Section, nearest, shorten};
+use super::section::{Section, shorten};
 use crate::domain::{AgentScope, CapabilityScope, Digest, Role, TenantId};
 
 /// `[auth]`
@@ -252,29 +252,16 @@ fn capabilities(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<Capabi
     if texts.iter().any(|(_, text)| *text == "*") {
         return Some(CapabilityScope::All);
     }
-    for (span, text) in &texts {
-        if let Err((message, help)) = check_capability(text) {
-            report.wrong(span.clone(), &entry.path, format!("`{}`: {message}", entry.path), help);
+    let mut capabilities = Vec::with_capacity(texts.len());
+    for (span, text) in texts {
+        match grants::capability(text) {
+            Ok(capability) => capabilities.push(capability),
+            Err((message, help)) => {
+                report.wrong(span, &entry.path, format!("`{}`: {message}", entry.path), help);
+            }
         }
     }
-    let names: Vec<String> = texts.iter().map(|(_, text)| (*text).to_owned()).collect();
-    Some(CapabilityScope::Only(names.into()))
-}
-
-/// Whether there is a capability `text`; what is wrong, and help.
-///
-/// # Errors
-/// A message and a help line where there is none.
-pub(crate) fn check_capability(text: &str) -> Result<(), (String, String)> {
-    if CAPABILITIES.contains(&text) {
-        return Ok(());
-    }
-    let hint =
-        nearest(text, CAPABILITIES).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Err((
-        format!("there is no capability `{}`{hint}", shorten(text)),
-        format!("use {}", one_of(CAPABILITIES)),
-    ))
+    Some(CapabilityScope::Only(capabilities.into()))
 }
 
 /// Whether `text` can be a key's name; what is wrong with it.

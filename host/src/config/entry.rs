@@ -11,7 +11,8 @@ use toml::de::DeValue;
 use super::key::{Kind, one_of};
 use super::quantity::{self, SIZE_FORM, TIME_FORM, show_count, show_duration, show_size};
 use super::report::Report;
-use super::section::{nearest, shorten};
+use super::section::shorten;
+use crate::domain::text::nearest;
 
 /// A number that has no other name.
 const TOO_LARGE: &str = "too large a number";
@@ -101,6 +102,23 @@ impl<'a, 'i> Entry<'a, 'i> {
         let message = format!("is `{}`, which is not known{hint}", shorten(text));
         self.wrong(report, &message, format!("use {}", one_of(words)));
         None
+    }
+
+    /// Words of a list, each one that the key knows.
+    pub(super) fn words(&self, report: &mut Report<'_>) -> Option<Vec<&'a str>> {
+        let Kind::Words { known } = self.kind else {
+            return None;
+        };
+        let DeValue::Array(items) = self.value.get_ref() else {
+            self.wrong_type(report);
+            return None;
+        };
+        let read = |item: &'a Spanned<DeValue<'i>>| {
+            Entry { value: item, kind: Kind::Other { form: "a word in quotes" }, ..self.clone() }
+                .word(report, known)
+        };
+        let words: Vec<Option<&'a str>> = items.iter().map(read).collect();
+        words.into_iter().collect()
     }
 
     pub(super) fn number(&self, report: &mut Report<'_>) -> Option<u64> {
@@ -247,7 +265,7 @@ impl<'a, 'i> Entry<'a, 'i> {
             (Kind::Flag { .. }, DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
                 Some(format!("write it without quotes: `{} = {text}`", self.name))
             }
-            (Kind::Texts { .. }, DeValue::String(_)) => {
+            (Kind::Texts { .. } | Kind::Words { .. }, DeValue::String(_)) => {
                 Some(format!("put brackets around it: `{} = [\"...\"]`", self.name))
             }
             _ => self.example.as_ref().map(|line| format!("for example `{line}`")),

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::report::Report;
-use super::section::{nearest, shorten};
+use super::section::shorten;
 use super::{AuthConfig, KeyConfig, ServerConfig, auth, server};
+use crate::domain::text::nearest;
 use crate::domain::{AgentScope, CapabilityScope, Digest, Role, TenantId};
 
 /// Variables and the current folder.

@@ -65,6 +65,11 @@ pub enum Kind {
         /// Where the key is absent.
         default: &'static str,
     },
+    /// A list of words.
+    Words {
+        /// The words.
+        known: &'static [&'static str],
+    },
     /// A text with a most number of characters.
     Text {
         /// The most characters.
@@ -122,7 +127,11 @@ impl Key {
             Kind::Size { default, .. } => format!("\"{}\"", show_size(default).replace(' ', "")),
             Kind::Time { default, .. } => format!("\"{}\"", show_duration(default)),
             Kind::Word { default, .. } => format!("\"{default}\""),
-            Kind::Fraction | Kind::Text { .. } | Kind::Texts { .. } | Kind::Other { .. } => String::new(),
+            Kind::Fraction
+            | Kind::Words { .. }
+            | Kind::Text { .. }
+            | Kind::Texts { .. }
+            | Kind::Other { .. } => String::new(),
         }
     }
 
@@ -145,6 +154,7 @@ impl Key {
             }
             Kind::Fraction => "0.5".to_owned(),
             Kind::Text { .. } => "\"...\"".to_owned(),
+            Kind::Words { known } => format!("{known:?}"),
             Kind::Texts { .. } => "[\"...\", \"...\"]".to_owned(),
             Kind::Other { .. } => return None,
         };
@@ -169,6 +179,7 @@ impl fmt::Display for Kind {
             }
             Self::Fraction => f.write_str("a number from 0 to 1"),
             Self::Word { known, .. } => write!(f, "{}", one_of(known)),
+            Self::Words { known } => write!(f, "a list of {}", one_of(known)),
             Self::Text { max_chars } => write!(f, "a text of at most {max_chars} characters"),
             Self::Texts { max_items, max_chars } => {
                 write!(f, "a list of at most {max_items} texts of {max_chars} characters")
@@ -249,6 +260,7 @@ pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { title: "[reload]", keys: super::reload::KEYS },
     SectionKeys { title: "[defaults.limits]", keys: super::limits::KEYS },
     SectionKeys { title: "[agents.ID]", keys: super::agent::KEYS },
+    SectionKeys { title: "[agents.ID.grants.system]", keys: super::grants::SYSTEM },
 ];
 
 /// The settings as Markdown: one table a section, and one of the variables.

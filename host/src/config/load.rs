@@ -9,10 +9,11 @@ use super::environment::{self, Environment, NoEnvironment};
 use super::key::Key;
 use super::problem::Problems;
 use super::report::Report;
-use super::section::{Section, join, nearest, shorten, table};
+use super::section::{Section, join, shorten, table};
 use super::source::Source;
 use super::{Config, agent, auth, engine, limits, reload, router, scheduler, server};
 use crate::domain::TenantId;
+use crate::domain::text::nearest;
 use crate::storage::files::open_file;
 
 /// The largest agents.toml, in bytes.

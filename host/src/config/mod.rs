@@ -13,6 +13,8 @@ pub mod diff;
 mod engine;
 mod entry;
 mod environment;
+mod fingerprint;
+mod grants;
 mod key;
 mod limits;
 mod load;
@@ -34,18 +36,16 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use agent::{
-    AgentConfig, CAPABILITIES, Grants, MAX_DESCRIPTION_CHARS, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS,
-    Overlay,
-};
+pub use agent::{AgentConfig, MAX_DESCRIPTION_CHARS, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS, Overlay};
 pub use auth::{AuthConfig, ENVIRONMENT_KEY, KeyConfig};
-pub(crate) use auth::{ROLES, check_capability, check_key_name};
+pub(crate) use auth::{ROLES, check_key_name};
 pub use engine::EngineConfig;
 pub(crate) use environment::MAX_KEY_CHARS;
 pub use environment::{
     Environment, KEY_VARIABLE, NoEnvironment, ProcessEnvironment, SERVER_VARIABLE, VARIABLES,
     unknown_variables, variable,
 };
+pub(crate) use grants::capability;
 pub use key::{Effect, Key, Kind, SECTIONS, SectionKeys, reference};
 pub use limits::Limits;
 pub use load::{LoadError, MAX_FILE, load, load_read, parse};

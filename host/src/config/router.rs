@@ -4,7 +4,8 @@ use stockade_router::Language;
 
 use super::key::{Key, Kind, other};
 use super::report::Report;
-use super::section::{Section, nearest, shorten};
+use super::section::{Section, shorten};
+use crate::domain::text::nearest;
 
 /// `[router]`
 #[derive(Debug, Clone, PartialEq)]

@@ -73,7 +73,7 @@ pub fn agent_to_json(agent: &AgentConfig) -> Map<String, Value> {
             "fuel": fuel, "timeout": show_duration(*timeout), "memory": memory, "output": output,
             "host_calls": host_calls, "host_bytes": host_bytes, "handles": handles, "log": log,
         },
-        "config": config, "grants": grants.0, "max_concurrent": max_concurrent, "queue": queue, "tags": tags,
+        "config": config, "grants": grants, "max_concurrent": max_concurrent, "queue": queue, "tags": tags,
     });
     drop_nulls(&mut settings);
     match settings {

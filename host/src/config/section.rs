@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use super::entry::{Entry, Value, type_name};
 use super::key::{Key, Kind, SECTIONS, one_of};
 use super::report::Report;
+use crate::domain::text::nearest;
 
 /// A table with the keys that it may have.
 pub(super) struct Section<'a, 'i> {
@@ -188,21 +189,6 @@ pub(super) fn unknown_key(
 
 fn place(title: &str) -> String {
     if title.is_empty() { "outside of any section".to_owned() } else { format!("in {title}") }
-}
-
-/// The known word that is nearest to `text`, if any is near.
-pub(super) fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
-    // Distances are quadratic; nobody misspells a key into hundreds of characters.
-    if text.chars().count() > 64 {
-        return None;
-    }
-    let plain = text.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(&plain, word), *word))
-        .filter(|(distance, word)| *distance <= (word.chars().count() / 4).clamp(1, 4))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
 }
 
 /// `path.name`, quoted where TOML would.

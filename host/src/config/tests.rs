@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::domain::{Capability, Policy};
 
 const EVERY_KIND: &str = r#"
 [server]
@@ -91,7 +92,8 @@ fn every_kind_of_value_is_read() {
     assert_eq!((calc.limits.fuel, calc.limits.memory), (5_000_000, 64 << 20));
     assert_eq!(calc.limits.timeout.as_secs(), 5);
     assert_eq!(calc.queue, Some(0));
-    assert!(calc.grants.0["system"]);
+    let system = Capability::System;
+    assert_eq!(calc.grants.policy(system), Some(&Policy::whole(system)));
     let values: Vec<&str> = calc.config.values().map(String::as_str).collect();
     assert_eq!(values, ["3", "true", "0.5", "2026-01-01", "m"]);
     let units = &config.agents["units"];

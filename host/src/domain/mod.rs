@@ -3,7 +3,9 @@
 //! Pure values. Nothing here does I/O, awaits, or reads the clock (the clock is a trait that
 //! the composition root fills).
 
+mod capability;
 mod clock;
+mod grants;
 mod ids;
 pub mod json;
 mod micros;
@@ -12,10 +14,13 @@ mod principal;
 mod receipt;
 pub mod rights;
 mod status;
+pub mod system;
 mod task;
 pub mod text;
 
+pub use capability::{Capability, UnknownCapability};
 pub use clock::{Clock, SystemClock};
+pub use grants::{Approved, Grant, Grants, Policy};
 pub use ids::{AgentId, AgentKey, Digest, InvalidId, RESERVED_IDS, RequestId, TenantId};
 pub use micros::Micros;
 #[cfg(test)]

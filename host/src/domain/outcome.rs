@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Capability;
+
 /// An agent's answer, already checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
@@ -21,8 +23,8 @@ pub struct Reply {
 /// A capability that was refused during a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Denial {
-    /// The capability's short name, such as `system`.
-    pub capability: String,
+    /// The capability.
+    pub capability: Capability,
     /// What to add, and where, so that it is allowed next time.
     pub key_to_add: String,
 }

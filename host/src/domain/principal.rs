@@ -9,7 +9,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobMatcher};
 use serde::Serialize;
 
-use super::{AgentId, Digest, TenantId};
+use super::{AgentId, Capability, Digest, TenantId};
 
 /// What a key may do besides calling agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -172,21 +172,26 @@ impl ScopeRule {
     }
 }
 
-/// Which capabilities agents may use on behalf of a key, by the capability's short name.
+/// Which capabilities agents may use on behalf of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CapabilityScope {
     /// Whatever the agent is granted.
     All,
     /// Only these.
-    Only(Arc<[String]>),
+    Only(Arc<[Capability]>),
 }
 
 impl CapabilityScope {
-    /// Whether `capability`, such as `system`, is in this scope.
-    pub fn allows(&self, capability: &str) -> bool {
+    /// None at all.
+    pub fn none() -> Self {
+        Self::Only([].into())
+    }
+
+    /// Whether `capability` is in this scope.
+    pub fn allows(&self, capability: Capability) -> bool {
         match self {
             Self::All => true,
-            Self::Only(names) => names.iter().any(|name| name == capability),
+            Self::Only(capabilities) => capabilities.contains(&capability),
         }
     }
 }

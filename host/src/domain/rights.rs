@@ -5,7 +5,7 @@
 //! of a caller's scope an agent that exists and one that does not get the same answer, and so do an agent
 //! of another tenant and none.
 
-use super::{AgentKey, Principal, Role};
+use super::{AgentKey, Capability, Principal, Role};
 
 /// What can be done with one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub fn of_place(caller: &Principal, key: &AgentKey, category: &str, claimed: boo
 
 /// Decides whether the caller may have an agent granted these capabilities: nobody gives what its own key does
 /// not lend. The agent would use them for every caller whose key lends more.
-pub fn of_grants<'a>(caller: &Principal, capabilities: impl IntoIterator<Item = &'a str>) -> Decision {
+pub fn of_grants(caller: &Principal, capabilities: impl IntoIterator<Item = Capability>) -> Decision {
     if let Err(role) = role(caller, Role::Admin) {
         return Decision::Forbidden(role);
     }
@@ -192,16 +192,16 @@ mod tests {
 
     #[test]
     fn nobody_grants_what_its_own_key_does_not_lend() {
-        let grants = |role: Role, lends: CapabilityScope, capabilities: &[&str]| {
+        const SYSTEM: Capability = Capability::System;
+        let grants = |role: Role, lends: CapabilityScope, capabilities: &[Capability]| {
             let caller = Principal { capability_scope: lends, ..caller(role, &["*"]) };
             of_grants(&caller, capabilities.iter().copied())
         };
-        let only = |name: &str| CapabilityScope::Only([name.to_owned()].into());
         for role in [Role::Admin, Role::Operator] {
-            assert_eq!(grants(role, CapabilityScope::All, &["system", "x"]), Decision::Allowed);
-            assert_eq!(grants(role, only("system"), &["system"]), Decision::Allowed);
-            assert_eq!(grants(role, only("system"), &["system", "x"]), Decision::NotLent);
-            assert_eq!(grants(role, CapabilityScope::Only([].into()), &[]), Decision::Allowed);
+            assert_eq!(grants(role, CapabilityScope::All, Capability::ALL), Decision::Allowed);
+            assert_eq!(grants(role, CapabilityScope::Only([SYSTEM].into()), &[SYSTEM]), Decision::Allowed);
+            assert_eq!(grants(role, CapabilityScope::none(), &[SYSTEM]), Decision::NotLent);
+            assert_eq!(grants(role, CapabilityScope::none(), &[]), Decision::Allowed);
         }
         let caller_role = grants(Role::Call, CapabilityScope::All, &[]);
         assert_eq!(caller_role, Decision::Forbidden(Role::Admin));

@@ -30,6 +30,21 @@ pub fn set_in(text: &str) -> String {
     lines(text.trim_end()).replace('\n', "\n    ")
 }
 
+/// The known word that is nearest to `text`, if any is near: what was probably meant.
+pub fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Distances are quadratic; nobody misspells a key into hundreds of characters.
+    if text.chars().count() > 64 {
+        return None;
+    }
+    let plain = text.to_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(&plain, word), *word))
+        .filter(|(distance, word)| *distance <= (word.chars().count() / 4).clamp(1, 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
 fn escaped(text: &str, hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&hostile) {
         return Cow::Borrowed(text);

@@ -9,8 +9,8 @@ use super::meaning;
 use crate::bindings::v0_1::GuestPre;
 use crate::bindings::{AGENT_INTERFACE, HEALTH_INTERFACE};
 use crate::capabilities::CallState;
-use crate::capabilities::grants::{self, Decision};
-use crate::domain::Digest;
+use crate::capabilities::interfaces::{Decision, INTERFACES, decision};
+use crate::domain::{Capability, Digest};
 
 /// Why a component cannot serve. Each message says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +105,7 @@ pub(super) struct Loaded {
 /// What a component says of itself without being run.
 pub(super) struct Inspected {
     imports: Vec<String>,
-    capabilities: BTreeSet<&'static str>,
+    capabilities: BTreeSet<Capability>,
     exports_health: bool,
 }
 
@@ -116,11 +116,11 @@ pub(super) fn inspect(engine: &wasmtime::Engine, component: &Component) -> Resul
     imports.sort();
     let mut capabilities = BTreeSet::new();
     for import in &imports {
-        match grants::decision(import) {
+        match decision(import) {
             Some(Decision::Gated(capability)) => {
                 capabilities.insert(capability);
             }
-            Some(Decision::Ambient | Decision::Own) => {}
+            Some(Decision::Contract | Decision::Ambient | Decision::Own) => {}
             None => {
                 return Err(LoadError::UnknownImport { import: import.clone(), known: known_interfaces() });
             }
@@ -141,11 +141,11 @@ pub(super) fn inspect(engine: &wasmtime::Engine, component: &Component) -> Resul
 
 /// The interfaces that are not ambient, and a word for those that are.
 fn known_interfaces() -> String {
-    let mut names: Vec<&str> = grants::DECISIONS
-        .iter()
-        .filter(|(_, decision)| *decision != Decision::Ambient)
-        .map(|(name, _)| *name)
-        .collect();
+    let shown = INTERFACES.iter().filter(|interface| match interface.decision {
+        Decision::Own | Decision::Gated(_) => true,
+        Decision::Contract | Decision::Ambient => false,
+    });
+    let mut names: Vec<&str> = shown.map(|interface| interface.name).collect();
     names.push("WASI 0.2's cli, clocks, filesystem, io, random and sockets (inert)");
     names.join(", ")
 }
@@ -159,7 +159,7 @@ pub struct LinkedComponent {
     digest: Digest,
     size: u64,
     imports: Vec<String>,
-    capabilities: BTreeSet<&'static str>,
+    capabilities: BTreeSet<Capability>,
     exports_health: bool,
 }
 
@@ -195,7 +195,7 @@ impl LinkedComponent {
     }
 
     /// The gated capabilities among them.
-    pub fn capabilities(&self) -> &BTreeSet<&'static str> {
+    pub fn capabilities(&self) -> &BTreeSet<Capability> {
         &self.capabilities
     }
 

@@ -9,8 +9,8 @@ use super::trial::{MAX_IDLE, TrialError};
 use super::{ContextSchema, Engine, Invocation, LinkedComponent, Spent, meaning};
 use crate::bindings::v0_1::exports::stockade::agent::agent as contract;
 use crate::capabilities::AgentRights;
-use crate::config::{Grants, Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
-use crate::domain::{AgentId, CapabilityScope, Failure};
+use crate::config::{Limits, MAX_EXAMPLES, MAX_NAME_CHARS, MAX_TRIGGERS};
+use crate::domain::{AgentId, CapabilityScope, Failure, Grants};
 
 /// The fuel of a trial run: about a second of computing, and the same on a busy host.
 pub(super) const TRIAL_FUEL: u64 = 1_000_000_000;
@@ -118,7 +118,7 @@ impl Engine {
         let invocation = Invocation {
             component,
             rights: Arc::new(rights),
-            caller: CapabilityScope::Only(Arc::from([])),
+            caller: CapabilityScope::none(),
             limits: Limits { fuel: TRIAL_FUEL, output: MAX_BYTES as u64, timeout: TRIAL_TIME, ..*limits },
         };
         let mut spent = Spent::default();

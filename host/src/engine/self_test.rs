@@ -12,8 +12,8 @@ use super::describe::{TRIAL_FUEL, TRIAL_TIME};
 use super::trial::{MAX_IDLE, TrialError};
 use super::{Engine, Example, Invocation, LinkedComponent, Spent};
 use crate::capabilities::AgentRights;
-use crate::config::{Grants, Limits};
-use crate::domain::{AgentId, CapabilityScope, Failure, RequestId, Task, TaskText};
+use crate::config::Limits;
+use crate::domain::{AgentId, Capability, CapabilityScope, Failure, Grants, RequestId, Task, TaskText};
 
 /// How many examples are run; what comes after them is not.
 pub const MAX_SELF_TESTS: usize = 32;
@@ -59,7 +59,7 @@ pub enum SelfTestError {
         /// The example's task.
         task: String,
         /// The first capability that was refused.
-        capability: String,
+        capability: Capability,
         /// What came instead, shortened.
         reason: String,
     },
@@ -124,7 +124,7 @@ impl Engine {
         let mut invocation = Invocation {
             component,
             rights: Arc::new(rights),
-            caller: CapabilityScope::Only(Arc::from([])),
+            caller: CapabilityScope::none(),
             limits: Limits { fuel, timeout: limits.timeout.min(TRIAL_TIME), ..*limits },
         };
         let (began, mut fuel_left) = (Instant::now(), ALL_FUEL);
@@ -162,7 +162,7 @@ impl Engine {
             return Err(match (spent.denials.first(), found) {
                 (Some(denial), Ok(reason) | Err(reason)) => SelfTestError::NeedsCapability {
                     task: shorten(task),
-                    capability: denial.capability.to_string(),
+                    capability: denial.capability,
                     reason,
                 },
                 (None, Ok(answered)) => {

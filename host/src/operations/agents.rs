@@ -3,7 +3,6 @@
 //! Reads one registry snapshot a response, and shows only what the caller may call. What is for whoever
 //! changes the agent (paths, reasons, who changed it, what waits) is shown to those alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +13,8 @@ use super::failure::agent_id;
 use super::{Failure, Operations, Request, entry, may};
 use crate::config::{Limits, SettingChange, setting_changes};
 use crate::domain::rights::Action;
-use crate::domain::{AgentId, AgentStatus, Denial, Digest, Micros, Principal};
-use crate::registry::{self, AgentEntry, LoadFailure, LoadReport, Pending};
+use crate::domain::{AgentId, AgentStatus, Denial, Digest, Grants, Micros, Principal};
+use crate::registry::{self, AgentEntry, AgentVersion, LoadFailure, LoadReport, Pending};
 use crate::scheduler::AgentLoad;
 
 /// The most that one piece of a list holds, and what it holds where nothing else is asked for.
@@ -126,9 +125,9 @@ pub struct AgentPage {
     /// What one call may spend.
     #[schema(required)]
     pub limits: Option<LimitsPage>,
-    /// The gated capabilities that it imports, and whether each is granted.
+    /// The gated capabilities that it imports: `false`, `true`, or the policy within which each is granted.
     #[schema(value_type = Option<BTreeMap<String, bool>>, required)]
-    pub grants: Option<BTreeMap<&'static str, bool>>,
+    pub grants: Option<Grants>,
     /// Every interface that its component imports.
     #[schema(required)]
     pub imports: Option<Vec<String>>,
@@ -505,7 +504,7 @@ impl Operations {
             digest: version.map(|version| version.digest),
             loaded_at: version.map(|version| version.loaded_at),
             limits: version.map(|version| LimitsPage::from(&version.limits)),
-            grants: version.map(|version| version.capabilities.clone()),
+            grants: version.map(AgentVersion::grants),
             imports: version.map(|version| version.component.imports().to_vec()),
             exports_health: version.map(|version| version.component.exports_health()),
             load: LoadPage::from(&load),

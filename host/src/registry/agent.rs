@@ -1,14 +1,13 @@
 //! An agent's version: code, rights, limits and what it says of itself, all immutable.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::load::Prepared;
 use super::trial::Trial;
 use crate::capabilities::AgentRights;
-use crate::config::{Grants, Limits, Overlay};
-use crate::domain::{AgentId, AgentKey, Digest};
+use crate::config::{Limits, Overlay};
+use crate::domain::{AgentId, AgentKey, Capability, Digest, Grant, Grants};
 use crate::engine::{ContextSchema, Description, LinkedComponent, Pace};
 
 /// What clients see of an agent: its own description, overlaid by agents.toml.
@@ -100,8 +99,6 @@ pub struct AgentVersion {
     pub limits: Limits,
     /// A digest of the settings that it serves under.
     pub settings: Digest,
-    /// The gated capabilities that it imports, and whether each is granted.
-    pub capabilities: BTreeMap<&'static str, bool>,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     /// The code.
@@ -123,11 +120,21 @@ pub struct AgentVersion {
 }
 
 impl AgentVersion {
+    /// The gated capabilities that it imports, and what it is granted of each.
+    pub fn grants(&self) -> Grants {
+        let granted = |capability| self.rights.grants.policy(capability).cloned();
+        let grant = |capability| granted(capability).map_or(Grant::Denied, Grant::Granted);
+        self.component.capabilities().iter().map(|capability| (*capability, grant(*capability))).collect()
+    }
+
+    /// The gated capabilities that it imports, and is granted nothing of.
+    pub fn ungranted(&self) -> Vec<Capability> {
+        let imported = self.component.capabilities().iter().copied();
+        imported.filter(|capability| self.rights.grants.policy(*capability).is_none()).collect()
+    }
+
     /// The same code with these rights, under settings of this digest.
     pub(super) fn under(mut self, settings: Digest, grants: Grants) -> Self {
-        for (name, granted) in &mut self.capabilities {
-            *granted = grants.0.get(*name) == Some(&true);
-        }
         self.settings = settings;
         let config = self.rights.config.clone();
         self.rights = Arc::new(AgentRights { id: self.key.id.clone(), grants, config });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::agent::AgentVersion;
-use super::load::{LoadFailure, Loader, granted};
+use super::load::{LoadFailure, Loader};
 use super::outcome::{Outcome, Shown};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::retired::Retired;
@@ -309,10 +309,10 @@ impl Draft<'_> {
             }
         };
         let mut approved = entry.record().approved.clone();
-        if let Cause::Approved { capabilities, .. } = &cause {
-            approved.extend(capabilities.iter().cloned());
+        if let Cause::Approved { grants, .. } = &cause {
+            approved.extend(grants.clone());
         }
-        if config.fingerprint(&granted(&config, &approved)) != version.settings {
+        if config.fingerprint(&config.grants.with_approved(&approved)) != version.settings {
             // Something was approved since the version was made: it would serve without.
             return Outcome::Stale;
         }
@@ -449,14 +449,14 @@ fn waits_with(entry: &AgentEntry, settings: &str) -> bool {
 
 /// What the records need to know of a version.
 pub(super) fn candidate(version: &AgentVersion, config: &AgentConfig) -> Candidate {
-    let ungranted = version.capabilities.iter().filter(|(_, granted)| !**granted);
     Candidate {
         digest: version.digest,
         settings: version.settings,
+        settings_of_0_1: config.fingerprint_of_0_1(&version.rights.grants),
         version: version.card.version.to_string(),
         with: None,
-        capabilities: version.capabilities.keys().map(|name| (*name).to_owned()).collect(),
-        ungranted: ungranted.map(|(name, _)| (*name).to_owned()).collect(),
+        capabilities: version.component.capabilities().clone(),
+        ungranted: version.ungranted(),
         // The settings' word is the operator's: there is nothing to ask.
         category: config.overlay.category.is_none().then(|| version.card.category.clone()),
     }

@@ -3,7 +3,7 @@
 //! Shares what agents have in common: one component is loaded once however many agents it
 //! serves, and describes itself once for each memory limit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -14,8 +14,8 @@ use super::agent::{AgentVersion, Card};
 use super::stable;
 use super::store::{Kept, Store, StoreError};
 use crate::capabilities::AgentRights;
-use crate::config::{AgentConfig, Grants, Overlay};
-use crate::domain::{AgentStatus, Clock, Digest};
+use crate::config::{AgentConfig, Overlay};
+use crate::domain::{AgentStatus, Approved, Clock, Digest};
 use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, Origin, SelfTestError};
 
 /// Why an agent has no new version. Each message says what to change.
@@ -150,16 +150,6 @@ impl Described {
         let plain = Arc::new(Card::new(&said, &Overlay::default()));
         Self { said, plain }
     }
-}
-
-/// What an agent may use: its settings' word, and what an operator approved beside it.
-pub(super) fn granted(config: &AgentConfig, approved: &BTreeSet<String>) -> Grants {
-    let mut grants = config.grants.clone();
-    for capability in approved {
-        // The file's own word, `false` too, goes before an approval.
-        grants.0.entry(capability.clone()).or_insert(true);
-    }
-    grants
 }
 
 /// Bytes with their digest: nine milliseconds for 18 MB, not on the threads that answer.
@@ -369,7 +359,7 @@ impl Loader {
     pub(super) async fn agent(
         &self,
         config: &AgentConfig,
-        approved: &BTreeSet<String>,
+        approved: &Approved,
         prepared: &Arc<Prepared>,
     ) -> Result<AgentVersion, LoadFailure> {
         let component = prepared.component.clone();
@@ -379,9 +369,7 @@ impl Loader {
         } else {
             Arc::new(Card::new(&described.said, &config.overlay))
         };
-        let grants = granted(config, approved);
-        let capabilities =
-            component.capabilities().iter().map(|name| (*name, grants.0.get(*name) == Some(&true))).collect();
+        let grants = config.grants.with_approved(approved);
         let settings = config.fingerprint(&grants);
         let rights = AgentRights { id: config.key.id.clone(), grants, config: config.config.clone() };
         Ok(AgentVersion {
@@ -391,7 +379,6 @@ impl Loader {
             card,
             limits: config.limits,
             settings,
-            capabilities,
             loaded_at: self.clock.now(),
             component,
             rights: Arc::new(rights),

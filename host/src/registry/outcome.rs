@@ -54,8 +54,8 @@ impl Shown {
                     tracing::warn!(name: Event::AgentRolledBack.name(), %tenant, %agent, %from, to = %version.digest, reason, generation, "agent was rolled back");
                 }
                 tracing::info!(name: Event::AgentLive.name(), %tenant, %agent, version = %version.card.version, generation, digest = %version.digest, ms, "agent is live");
-                for (capability, _) in version.capabilities.iter().filter(|(_, granted)| !**granted) {
-                    tracing::warn!(%tenant, %agent, capability, "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
+                for capability in version.ungranted() {
+                    tracing::warn!(%tenant, %agent, capability = capability.as_str(), "agent imports a capability that it is not granted; calls to it are refused until agents.toml has `[agents.{agent}.grants] {capability} = true`");
                 }
             }
             (Outcome::Same, Some(version)) => {

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::config::{AgentConfig, agent_to_json};
-use crate::domain::Digest;
+use crate::domain::{Approved, Capability, Digest, Policy};
 
 /// The most blocked digests that are remembered of an agent; the oldest are forgotten.
 const MAX_BLOCKED: usize = 16;
@@ -29,8 +30,10 @@ pub struct Record {
     pub pending: Option<Pending>,
     /// Code that was taken back and is not tried again by itself, the latest first.
     pub blocked: Vec<Blocked>,
-    /// Gated capabilities that an operator approved.
-    pub approved: BTreeSet<String>,
+    /// What operators approved of gated capabilities. Programs up to 0.1.0 wrote the names alone, and meant all
+    /// of each.
+    #[serde(deserialize_with = "approved")]
+    pub approved: Approved,
     /// The settings that an agent serves under which was registered while the host ran, as JSON text. They
     /// name its component by the digest, so that the data folder can move.
     pub registered: Option<String>,
@@ -59,7 +62,8 @@ pub struct Release {
     /// The version that the component states.
     pub version: String,
     /// The gated capabilities that it imports.
-    pub capabilities: BTreeSet<String>,
+    #[serde(deserialize_with = "known")]
+    pub capabilities: BTreeSet<Capability>,
     /// The category that it was let in under, where its settings say none; it stays in that one whatever it
     /// says of itself later.
     #[serde(default)]
@@ -74,7 +78,8 @@ pub struct Pending {
     /// The SHA-256 of its component.
     pub digest: Digest,
     /// The gated capabilities that it imports and is not granted.
-    pub wants: Vec<String>,
+    #[serde(deserialize_with = "known")]
+    pub wants: Vec<Capability>,
     /// The category that it says it is of, where that is another than the serving one's: it would move into
     /// other keys' scopes.
     #[serde(default)]
@@ -101,8 +106,34 @@ impl Pending {
             "" => "no category".to_owned(),
             category => format!("category: {category}"),
         });
-        self.wants.iter().cloned().chain(category).collect()
+        self.wants.iter().map(Capability::to_string).chain(category).collect()
     }
+}
+
+/// Capabilities by name. What this program does not know is left out: a later one wrote it, and what is not
+/// known is not granted.
+fn known<'de, D: Deserializer<'de>, C: FromIterator<Capability>>(deserializer: D) -> Result<C, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    Ok(names.iter().filter_map(|name| Capability::parse(name).ok()).collect())
+}
+
+/// Policies by capability, or names alone. What this program does not know is left out.
+fn approved<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Approved, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Names(Vec<String>),
+        Policies(BTreeMap<String, Value>),
+    }
+    let policies = match Written::deserialize(deserializer)? {
+        Written::Names(names) => names.into_iter().map(|name| (name, Value::Bool(true))).collect(),
+        Written::Policies(policies) => policies,
+    };
+    let known = policies.iter().filter_map(|(name, policy)| {
+        let capability = Capability::parse(name).ok()?;
+        Some((capability, Policy::from_json(capability, policy)?))
+    });
+    Ok(known.collect())
 }
 
 /// A version that was taken back.
@@ -131,16 +162,25 @@ pub(super) struct Candidate {
     pub(super) digest: Digest,
     /// A digest of the settings that it would serve under.
     pub(super) settings: Digest,
+    /// The digest that programs up to 0.1.0 made of the same settings, if they could have them.
+    pub(super) settings_of_0_1: Option<Digest>,
     /// Those settings as JSON text, where they have to wait with the code.
     pub(super) with: Option<String>,
     /// The version that the component states.
     pub(super) version: String,
     /// The gated capabilities that it imports.
-    pub(super) capabilities: BTreeSet<String>,
+    pub(super) capabilities: BTreeSet<Capability>,
     /// Those of them that it is not granted.
-    pub(super) ungranted: Vec<String>,
+    pub(super) ungranted: Vec<Capability>,
     /// The category that it says it is of; `None` where its settings say one.
     pub(super) category: Option<String>,
+}
+
+impl Candidate {
+    /// Whether its settings are those of this digest.
+    fn is_under(&self, settings: Digest) -> bool {
+        settings == self.settings || Some(settings) == self.settings_of_0_1
+    }
 }
 
 /// An agent's settings as the JSON text that they are kept as. Where the data folder keeps their component,
@@ -159,9 +199,9 @@ pub(super) enum Cause {
     Proposed { beside: Option<Digest> },
     /// Somebody who registers it now.
     Registered,
-    /// An operator let it in, with these capabilities.
+    /// An operator let it in, and granted it this.
     Approved {
-        capabilities: BTreeSet<String>,
+        grants: Approved,
         /// The stamp of what waited when they said so; `None` where nothing did.
         seen: Option<Digest>,
     },
@@ -230,8 +270,8 @@ impl Record {
                 }
                 record.pending = None;
             }
-            Cause::Approved { capabilities, .. } => {
-                record.approved.extend(capabilities.iter().cloned());
+            Cause::Approved { grants, .. } => {
+                record.approved.extend(grants.clone());
                 record.pending = None;
             }
             // What serves for now is no word on what waits.
@@ -241,10 +281,12 @@ impl Record {
         }
         if let Some(serving) = serving
             && same_code
-            && serving.settings == candidate.settings
+            && candidate.is_under(serving.settings)
         {
             if let Some(serving) = &mut record.serving {
                 serving.category = category;
+                // A record of a program before is brought to this one's digest: it is the same version.
+                serving.settings = candidate.settings;
             }
             return Ruling::Same(record);
         }
@@ -291,8 +333,8 @@ impl Record {
     /// if it wants nothing. The first version was named by the operator together with its grants.
     fn waiting(&self, candidate: &Candidate, now: SystemTime) -> Option<Pending> {
         let serving = self.serving.as_ref()?;
-        let news = |name: &&String| !serving.capabilities.contains(*name);
-        let wants: Vec<String> = candidate.ungranted.iter().filter(news).cloned().collect();
+        let news = |capability: &Capability| !serving.capabilities.contains(capability);
+        let wants: Vec<Capability> = candidate.ungranted.iter().copied().filter(news).collect();
         let category = self.moves_to(candidate);
         if wants.is_empty() && category.is_none() {
             return None;

@@ -3,7 +3,6 @@
 //! They pass the same gates as files do, and are kept across restarts. An agent of agents.toml is
 //! not theirs to touch.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Registry;
 use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
-use super::load::{LoadFailure, Prepared, granted};
+use super::load::{LoadFailure, Prepared};
 use super::outcome::Outcome;
 use super::record::Cause;
 use super::retired::Retired;
@@ -21,7 +20,7 @@ use super::store::component_in;
 use super::versions::ChangeError;
 use crate::config::{AgentConfig, Config, Problems, agent_from_json, agent_to_json};
 use crate::domain::rights::Decision;
-use crate::domain::{AgentId, AgentKey, Digest};
+use crate::domain::{AgentId, AgentKey, Approved, Capability, Digest};
 use crate::telemetry::event::Event;
 
 /// The most agents that one request makes of a template.
@@ -64,7 +63,7 @@ pub struct Placing<'a> {
     /// The category that it would be in.
     pub category: &'a str,
     /// The gated capabilities that this word grants: to code that had them not.
-    pub granted: Vec<&'a str>,
+    pub granted: Vec<Capability>,
 }
 
 /// Decides whether somebody may do that. It is asked when the agent has described itself, right before it is
@@ -82,19 +81,16 @@ pub(super) fn allowed(
     }
 }
 
-/// What `config` and what its code imports come to in capabilities, without those that the same code has
-/// already in the place of which it comes.
-fn granted_to<'a>(
-    config: &'a AgentConfig,
-    version: &'a AgentVersion,
-    over: Option<&AgentEntry>,
-) -> Vec<&'a str> {
+/// The capabilities of which `config`, and what its code imports, come to more than the same code has already
+/// in the place of which it comes.
+fn granted_to(config: &AgentConfig, version: &AgentVersion, over: Option<&AgentEntry>) -> Vec<Capability> {
     let same = over.filter(|entry| entry.record().serving_digest() == Some(version.digest));
-    let had = same.map(|entry| granted(&entry.config, &entry.record().approved)).unwrap_or_default();
-    let said = config.grants.0.iter().map(|(name, granted)| (name.as_str(), *granted));
-    let imported = version.capabilities.iter().map(|(name, granted)| (*name, *granted));
-    let all = said.chain(imported).filter(|(_, granted)| *granted).map(|(name, _)| name);
-    all.filter(|name| had.0.get(*name) != Some(&true)).collect()
+    let had = same.map(|entry| entry.config.grants.with_approved(&entry.record().approved));
+    let mut granted = version.rights.grants.wider_than(&had.unwrap_or_default());
+    // What was approved and is not imported is of no use to this code.
+    let imported = version.component.capabilities();
+    granted.retain(|one| config.grants.policy(*one).is_some() || imported.contains(one));
+    granted
 }
 
 /// The settings of an agent that is registered, from JSON in which `component` is a digest: in the data
@@ -228,10 +224,8 @@ impl Registry {
         let keys: Vec<_> = ids.iter().map(|id| AgentKey::new(tenant, id)).collect();
         let Some(first) = keys.first() else { return Ok(()) };
         let mut like = (*template.config).clone();
-        for capability in &template.record().approved {
-            // What was approved of the template is granted to what is made of it.
-            like.grants.0.entry(capability.clone()).or_insert(true);
-        }
+        // What was approved of the template is granted to what is made of it.
+        like.grants = like.grants.with_approved(&template.record().approved);
         like.tags.extend(tags.into_iter().filter(|tag| !template.config.tags.contains(tag)));
         like.max_concurrent = max_concurrent.or(like.max_concurrent);
         let mut settings = agent_to_json(&like);
@@ -242,7 +236,7 @@ impl Registry {
         let mut attempts = Vec::with_capacity(keys.len());
         for key in keys {
             let config = Arc::new(AgentConfig { key, ..like.clone() });
-            let result = self.inner.loader.agent(&config, &BTreeSet::new(), &version.prepared).await;
+            let result = self.inner.loader.agent(&config, &Approved::new(), &version.prepared).await;
             if let Ok(made) = &result {
                 let granted = granted_to(&config, made, None);
                 let category = &made.card.category;

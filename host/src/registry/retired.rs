@@ -114,7 +114,7 @@ impl Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AgentId, TenantId};
+    use crate::domain::{AgentId, Capability, Policy, TenantId};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -132,7 +132,11 @@ mod tests {
     }
 
     fn approved(generation: u64) -> Record {
-        Record { generation, approved: ["system".to_owned()].into(), ..Record::default() }
+        Record {
+            generation,
+            approved: [(Capability::System, Policy::whole(Capability::System))].into(),
+            ..Record::default()
+        }
     }
 
     fn swept(retired: &mut Retired, now: SystemTime) -> Sweep {

@@ -1,6 +1,6 @@
 //! The one immutable value that says what serves: agents, routes and limits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use stockade_router::{Agent, Candidates, Change, Choice, Router};
 
 use super::agent::{AgentVersion, Card};
-use super::load::{LoadFailure, granted};
+use super::load::LoadFailure;
 use super::record::Record;
 use super::state::{AgentState, LoadAttempt, LoadReport};
 use crate::config::AgentConfig;
-use crate::domain::{AgentId, AgentKey, AgentScope, AgentStatus, Digest, TenantId};
+use crate::domain::{AgentId, AgentKey, AgentScope, AgentStatus, Approved, Digest, Grant, TenantId};
 
 /// Scopes whose candidates are remembered; more than any deployment has keys for would be
 /// made anew, not kept.
@@ -164,7 +164,7 @@ impl AgentEntry {
             && config.component == self.config.component;
         let approved = &self.record.approved;
         if let Some(fewer) = with_fewer_rights(&self.config, config, approved) {
-            let grants = granted(&fewer, approved);
+            let grants = fewer.grants.with_approved(approved);
             let settings = fewer.fingerprint(&grants);
             let mut record = self.record.restricted(settings, now);
             record.remember(&fewer, kept);
@@ -192,7 +192,7 @@ impl AgentEntry {
     pub(super) fn without_withdrawn_rights(mut self, config: &AgentConfig) -> Option<Self> {
         let approved = &self.record.approved;
         let fewer = with_fewer_rights(&self.config, config, approved)?;
-        let grants = granted(&fewer, approved);
+        let grants = fewer.grants.with_approved(approved);
         let settings = fewer.fingerprint(&grants);
         self.state = self.state.map_version(|version| Arc::new((*version).clone().under(settings, grants)));
         self.config = Arc::new(fewer);
@@ -238,19 +238,20 @@ impl AgentEntry {
     }
 }
 
-/// `now`, without the rights that `next` has not; `None` where it has them all.
-fn with_fewer_rights(
-    now: &AgentConfig,
-    next: &AgentConfig,
-    approved: &BTreeSet<String>,
-) -> Option<AgentConfig> {
-    let (has, may) = (granted(now, approved).0, granted(next, approved).0);
+/// `now`, without the rights that `next` has not, in part or whole; `None` where it has them all. What `next`
+/// grants beyond that is not in it: that comes with the version that is loaded under `next`.
+fn with_fewer_rights(now: &AgentConfig, next: &AgentConfig, approved: &Approved) -> Option<AgentConfig> {
+    let (has, may) = (now.grants.with_approved(approved), next.grants.with_approved(approved));
     let mut fewer = now.clone();
-    for (capability, _) in has.iter().filter(|(name, has)| **has && may.get(*name) != Some(&true)) {
-        match next.grants.0.get(capability) {
-            Some(word) => fewer.grants.0.insert(capability.clone(), *word),
-            None => fewer.grants.0.remove(capability),
+    for capability in has.wider_than(&may) {
+        let left = match (has.policy(capability), may.policy(capability)) {
+            // Something comes while something goes: for now what both grant.
+            (Some(has), Some(may)) if !has.covers(may) => {
+                Some(has.both(may).map_or(Grant::Denied, Grant::Granted))
+            }
+            _ => next.grants.get(capability).cloned(),
         };
+        fewer.grants.set(capability, left);
     }
     (fewer != *now).then_some(fewer)
 }

@@ -22,7 +22,7 @@ use super::trial::{Ended, Verdict};
 use super::{Inner, MARKED_TRIALS, Registry};
 use crate::config::AgentConfig;
 use crate::domain::rights::Decision;
-use crate::domain::{AgentId, AgentKey, Digest, Failure};
+use crate::domain::{AgentId, AgentKey, Approved, Digest, Failure, Policy};
 
 /// The category that a version will be in: its settings' word, or that of its record, or the agent's as it is.
 fn category_in<'a>(
@@ -171,17 +171,18 @@ impl Registry {
             },
         };
         let wants = pending.map(|pending| pending.wants.clone()).unwrap_or_default();
-        let wants: BTreeSet<String> = wants.into_iter().collect();
-        let approved = record.approved.union(&wants).cloned().collect();
+        // An import tells a capability, and not how much of it.
+        let grants: Approved = wants.iter().map(|one| (*one, Policy::whole(*one))).collect();
+        let mut approved = record.approved.clone();
+        approved.extend(grants.clone());
         let result = self.inner.loader.agent(&config, &approved, &prepared).await;
         if let Ok(version) = &result {
             let moves = pending.and_then(|pending| pending.category.as_deref());
             let category = category_in(&config, version, moves, &entry);
-            let granted = wants.iter().map(String::as_str).collect();
             let over = Some(entry.card.category.as_str());
-            allowed(&may_place, &Placing { key, over, category, granted })?;
+            allowed(&may_place, &Placing { key, over, category, granted: wants })?;
         }
-        let cause = Cause::Approved { capabilities: wants, seen };
+        let cause = Cause::Approved { grants, seen };
         let attempt = self.attempt(&config, cause, Some(digest), result, began);
         self.settle(key, Attempt { basis, ..attempt }).await
     }

@@ -265,7 +265,7 @@ impl Drop for Call {
             tracing::warn!(target: AGENT_LOG, %tenant, %agent, %request, lines = self.spent.lines_left_out, "lines left out: the log of a call is bounded by `limits.log`");
         }
         for denial in &self.spent.denials {
-            tracing::warn!(name: Event::CapabilityDenied.name(), %tenant, %agent, %request, capability = denial.capability, key_to_add = denial.key_to_add, "capability refused");
+            tracing::warn!(name: Event::CapabilityDenied.name(), %tenant, %agent, %request, capability = denial.capability.as_str(), key_to_add = denial.key_to_add, "capability refused");
         }
         tracing::info!(
             name: Event::TaskEnded.name(),

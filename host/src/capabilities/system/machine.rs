@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use sysinfo::{Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
-use super::largest;
-use crate::bindings::v0_1::stockade::system::system::{
-    Cpu, Disk, Error, Load, Machine, Memory, Network, Order, Process,
-};
+use super::{SystemInfo, Unavailable, largest};
+use crate::domain::system::{Cpu, Disk, Load, Machine, Memory, Network, Process, ProcessOrder};
 
 /// The shortest span over which processor use means something.
 const SAMPLE_SPAN: Duration = Duration::from_millis(250);
@@ -23,7 +22,7 @@ const READERS: usize = 4;
 
 /// Reads the machine; keeps the last processor sample.
 #[derive(Debug)]
-pub(super) struct ThisMachine {
+pub struct ThisMachine {
     sampler: Arc<Mutex<Sampler>>,
     readers: Arc<Semaphore>,
 }
@@ -55,47 +54,50 @@ enum Sample {
     Processes,
 }
 
-impl ThisMachine {
-    pub(super) async fn machine(&self) -> Result<Machine, Error> {
+#[async_trait]
+impl SystemInfo for ThisMachine {
+    async fn machine(&self) -> Result<Machine, Unavailable> {
         self.blocking(machine).await
     }
 
-    pub(super) async fn cpu(&self) -> Result<Cpu, Error> {
+    async fn cpu(&self) -> Result<Cpu, Unavailable> {
         self.sampled(Sample::Cpu, cpu).await
     }
 
-    pub(super) async fn load(&self) -> Result<Load, Error> {
+    async fn load(&self) -> Result<Load, Unavailable> {
         self.blocking(load).await
     }
 
-    pub(super) async fn memory(&self) -> Result<Memory, Error> {
+    async fn memory(&self) -> Result<Memory, Unavailable> {
         self.blocking(memory).await
     }
 
-    pub(super) async fn disks(&self) -> Result<Vec<Disk>, Error> {
+    async fn disks(&self) -> Result<Vec<Disk>, Unavailable> {
         self.blocking(disks).await
     }
 
-    pub(super) async fn networks(&self) -> Result<Vec<Network>, Error> {
+    async fn networks(&self) -> Result<Vec<Network>, Unavailable> {
         self.blocking(networks).await
     }
 
-    pub(super) async fn processes(&self, order: Order, limit: u32) -> Result<Vec<Process>, Error> {
+    async fn processes(&self, order: ProcessOrder, limit: usize) -> Result<Vec<Process>, Unavailable> {
         self.sampled(Sample::Processes, move |system| processes(system, order, limit)).await
     }
+}
 
+impl ThisMachine {
     /// Gives `read` a system whose `sample` spans at least [`SAMPLE_SPAN`] and is fresh.
     async fn sampled<T: Send + 'static>(
         &self,
         sample: Sample,
         read: impl FnOnce(&System) -> T + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Unavailable> {
         let mut sampler = self.sampler.clone().lock_owned().await;
         let last = *sampler.taken(sample);
         let age = last.at.map(|at| at.elapsed());
         // Whoever waited here while another measured takes what that one found.
         if last.measured && age.is_some_and(|age| age < SAMPLE_SPAN) {
-            let none = || Error::Unavailable("there is no sample".to_owned());
+            let none = || Unavailable("there is no sample".to_owned());
             return sampler.system.as_ref().map(read).ok_or_else(none);
         }
         if age.is_none_or(|age| age > SAMPLE_AGE) {
@@ -116,8 +118,8 @@ impl ThisMachine {
     async fn blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, sysinfo::Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let lost = || Error::Unavailable("reading the machine's figures failed".to_owned());
+    ) -> Result<T, Unavailable> {
+        let lost = || Unavailable("reading the machine's figures failed".to_owned());
         let reader = self.readers.clone().acquire_owned().await.map_err(|_| lost())?;
         let reading = tokio::task::spawn_blocking(move || {
             let _reader = reader;
@@ -125,7 +127,7 @@ impl ThisMachine {
         });
         match reading.await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+            Ok(Err(error)) => Err(Unavailable(error.to_string())),
             Err(_) => Err(lost()),
         }
     }
@@ -197,13 +199,7 @@ fn memory() -> Result<Memory, sysinfo::Error> {
     let mut system = System::new()?;
     system.refresh_memory();
     let (total, available) = (system.total_memory(), system.available_memory());
-    Ok(Memory {
-        total,
-        used: total.saturating_sub(available),
-        available,
-        swap_total: system.total_swap(),
-        swap_used: system.used_swap(),
-    })
+    Ok(Memory { total, available, swap_total: system.total_swap(), swap_used: system.used_swap() })
 }
 
 fn disks() -> Result<Vec<Disk>, sysinfo::Error> {
@@ -238,7 +234,7 @@ fn networks() -> Result<Vec<Network>, sysinfo::Error> {
     Ok(networks)
 }
 
-fn processes(system: &System, order: Order, limit: u32) -> Vec<Process> {
+fn processes(system: &System, order: ProcessOrder, limit: usize) -> Vec<Process> {
     let all: Vec<_> = system
         .processes()
         .values()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Report;
 use crate::app::{Host, Purpose};
-use crate::capabilities::grants::{self, Decision};
+use crate::capabilities::interfaces::{self, Decision};
 use crate::config::{self, Config, NoEnvironment};
 use crate::domain::{AgentId, InvalidId, text};
 use crate::registry::AgentVersion;
@@ -65,7 +65,7 @@ fn refused(file: &Path, reason: &str) -> Report {
 
 fn accepted(file: &Path, version: &AgentVersion, default_memory: u64, lint: Vec<String>) -> Report {
     let (component, card) = (&version.component, &version.card);
-    let gated: Vec<&str> = component.capabilities().iter().copied().collect();
+    let gated: Vec<&str> = component.capabilities().iter().map(|one| one.as_str()).collect();
     let world = if component.exports_health() { "plugin-with-health" } else { "plugin" };
     let table = table(file, version, default_memory);
     let mut warnings = warnings(version, default_memory);
@@ -144,12 +144,12 @@ fn imports(version: &AgentVersion) -> Vec<String> {
     let mut inert = 0;
     let mut lines = Vec::new();
     for import in version.component.imports() {
-        match grants::decision(import) {
+        match interfaces::decision(import) {
             Some(Decision::Gated(capability)) => {
                 lines.push(format!("{import}: needs [agents.{}.grants] {capability} = true", version.key.id));
             }
             Some(Decision::Own) => lines.push(format!("{import}: its own, needs no grant")),
-            Some(Decision::Ambient) | None => inert += 1,
+            Some(Decision::Contract | Decision::Ambient) | None => inert += 1,
         }
     }
     if inert > 0 {
@@ -202,7 +202,7 @@ fn lint(config: &Config, agent: stockade_router::Agent) -> Vec<String> {
 fn table(file: &Path, version: &AgentVersion, default_memory: u64) -> String {
     let component = Value::from(file.display().to_string());
     let mut table = format!("[agents.{}]\ncomponent = {component}", version.key.id);
-    let gated: Vec<&str> = version.component.capabilities().iter().copied().collect();
+    let gated: Vec<&str> = version.component.capabilities().iter().map(|one| one.as_str()).collect();
     if !gated.is_empty() {
         table.push_str(&format!("\n{}", grant_line(&gated)));
     }

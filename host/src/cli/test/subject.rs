@@ -10,11 +10,11 @@ use anyhow::Context;
 
 use super::report::{Found, Row, Suite, Usage};
 use super::target::Target;
-use crate::capabilities::{AgentRights, Line, Services, SystemSource};
+use crate::capabilities::{AgentRights, Line, Services};
 use crate::cli::output;
-use crate::config::cases::Figures;
-use crate::config::{Config, Grants, Limits};
-use crate::domain::{AgentId, CapabilityScope, Failure, Reply, RequestId, Task, TaskText};
+use crate::config::cases::CannedFigures;
+use crate::config::{Config, Limits};
+use crate::domain::{AgentId, CapabilityScope, Failure, Grants, Reply, RequestId, Task, TaskText};
 use crate::engine::{Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
 use crate::storage::files::read_file;
 
@@ -44,7 +44,7 @@ pub(super) struct Attempt {
     pub(super) time_left: Option<Duration>,
     pub(super) config: BTreeMap<String, String>,
     pub(super) grants: Grants,
-    pub(super) figures: Option<Figures>,
+    pub(super) figures: Option<CannedFigures>,
 }
 
 /// How a task went.
@@ -140,7 +140,7 @@ impl Subject {
         }
         let Attempt { task, context, limits, time_left, config, grants, figures } = attempt;
         let services = match figures {
-            Some(figures) => Services { system: SystemSource::canned(figures) },
+            Some(figures) => Services { system: Arc::new(figures) },
             None => Services::default(),
         };
         let invocation = Invocation {

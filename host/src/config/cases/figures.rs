@@ -8,126 +8,34 @@ use crate::config::entry::{Entry, integer, type_name};
 use crate::config::key::{Key, Kind, count, other, size};
 use crate::config::report::Report;
 use crate::config::section::Section;
+use crate::domain::system::{Cpu, Disk, Load, Machine, Memory, Network, Process};
 
 /// One figure of a case.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Figure<T> {
+pub enum Given<T> {
     /// What it is.
-    Given(T),
+    Value(T),
     /// `"unavailable"`: the machine does not give it.
     Unavailable,
 }
 
 /// `[case.system]`. A figure that is not there is unavailable, too.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Figures {
+pub struct CannedFigures {
     /// `machine`
-    pub machine: Option<Figure<Machine>>,
+    pub machine: Option<Given<Machine>>,
     /// `cpu`
-    pub cpu: Option<Figure<Cpu>>,
+    pub cpu: Option<Given<Cpu>>,
     /// `load`
-    pub load: Option<Figure<Load>>,
+    pub load: Option<Given<Load>>,
     /// `memory`
-    pub memory: Option<Figure<Memory>>,
+    pub memory: Option<Given<Memory>>,
     /// `disks`
-    pub disks: Option<Figure<Vec<Disk>>>,
+    pub disks: Option<Given<Vec<Disk>>>,
     /// `networks`
-    pub networks: Option<Figure<Vec<Network>>>,
+    pub networks: Option<Given<Vec<Network>>>,
     /// `processes`
-    pub processes: Option<Figure<Vec<Process>>>,
-}
-
-/// What the machine is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Machine {
-    /// `hostname`
-    pub hostname: String,
-    /// `os`
-    pub os: String,
-    /// `kernel`
-    pub kernel: String,
-    /// `architecture`
-    pub architecture: String,
-    /// `uptime_seconds`
-    pub uptime_seconds: u64,
-}
-
-/// How busy its processors are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cpu {
-    /// `usage_percent`
-    pub usage_percent: f64,
-    /// `per_core_percent`
-    pub per_core_percent: Vec<f64>,
-    /// `model`
-    pub model: String,
-}
-
-/// Its load averages.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Load {
-    /// `one`
-    pub one: f64,
-    /// `five`
-    pub five: f64,
-    /// `fifteen`
-    pub fifteen: f64,
-}
-
-/// Its memory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Memory {
-    /// `total`
-    pub total: u64,
-    /// `available`, or `total` less `used`.
-    pub available: u64,
-    /// `swap_total`
-    pub swap_total: u64,
-    /// `swap_used`
-    pub swap_used: u64,
-}
-
-/// One of its file systems.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Disk {
-    /// `mount_point`
-    pub mount_point: String,
-    /// `device`
-    pub device: String,
-    /// `file_system`
-    pub file_system: String,
-    /// `total`
-    pub total: u64,
-    /// `available`
-    pub available: u64,
-}
-
-/// One of its network interfaces.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Network {
-    /// `name`
-    pub name: String,
-    /// `received_bytes`
-    pub received_bytes: u64,
-    /// `sent_bytes`
-    pub sent_bytes: u64,
-    /// `receive_errors`
-    pub receive_errors: u64,
-    /// `send_errors`
-    pub send_errors: u64,
-}
-
-/// One of its processes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Process {
-    /// `pid`
-    pub pid: u32,
-    /// `name`
-    pub name: String,
-    /// `cpu_percent`
-    pub cpu_percent: f64,
-    /// `memory_bytes`
-    pub memory_bytes: u64,
+    pub processes: Option<Given<Vec<Process>>>,
 }
 
 /// More than any machine has.
@@ -191,9 +99,9 @@ const PROCESS: &[Key] = &[
 ];
 
 /// Reads the table of figures at `name`.
-pub(super) fn read(report: &mut Report<'_>, case: &Section<'_, '_>, name: &str) -> Figures {
+pub(super) fn read(report: &mut Report<'_>, case: &Section<'_, '_>, name: &str) -> CannedFigures {
     let section = case.table(report, name, KEYS);
-    Figures {
+    CannedFigures {
         machine: table(report, &section, "machine", MACHINE, |report, machine| {
             Some(Machine {
                 hostname: text(report, machine, "hostname", "test"),
@@ -290,17 +198,17 @@ fn table<T>(
     name: &str,
     keys: &'static [Key],
     read: impl FnOnce(&mut Report<'_>, &Section<'_, '_>) -> Option<T>,
-) -> Option<Figure<T>> {
+) -> Option<Given<T>> {
     let entry = figures.get(name)?;
     if is_unavailable(report, &entry)? {
-        return Some(Figure::Unavailable);
+        return Some(Given::Unavailable);
     }
     if !entry.value.get_ref().is_table() {
         entry.wrong_type(report);
         return None;
     }
     let section = figures.table(report, name, keys);
-    read(report, &section).map(Figure::Given)
+    read(report, &section).map(Given::Value)
 }
 
 /// The same, of a list of tables.
@@ -310,10 +218,10 @@ fn list<T>(
     name: &str,
     keys: &'static [Key],
     mut read: impl FnMut(&mut Report<'_>, &Section<'_, '_>, usize) -> Option<T>,
-) -> Option<Figure<Vec<T>>> {
+) -> Option<Given<Vec<T>>> {
     let entry = figures.get(name)?;
     if is_unavailable(report, &entry)? {
-        return Some(Figure::Unavailable);
+        return Some(Given::Unavailable);
     }
     let mut all = Vec::new();
     for (place, (path, at, table)) in tables(report, &entry)?.into_iter().enumerate() {
@@ -321,7 +229,7 @@ fn list<T>(
         let section = Section::of(report, title, path, at.span(), Some(table), keys);
         all.extend(read(report, &section, place));
     }
-    Some(Figure::Given(all))
+    Some(Given::Value(all))
 }
 
 /// Whether a figure is the word `unavailable`; `None` for any other text, which is reported.

@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use expect::Expect;
-pub use figures::{Cpu, Disk, Figure, Figures, Load, Machine, Memory, Network, Process};
+pub use figures::{CannedFigures, Given};
 
 use super::entry::{Entry, type_name};
 use super::key::{Key, Kind, other};
@@ -23,8 +23,8 @@ use super::problem::Problems;
 use super::report::Report;
 use super::section::{Section, join, shorten};
 use super::source::Source;
-use super::{EngineConfig, Grants, Limits, agent, limits};
-use crate::domain::TaskText;
+use super::{EngineConfig, Limits, agent, grants, limits};
+use crate::domain::{Capability, Grant, Grants, Policy, TaskText};
 
 /// One `[[case]]`.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct Case {
     /// `grants`: nothing is granted that the case does not name, or give figures for.
     pub grants: Grants,
     /// `system`: the figures that `stockade:system` gives; without any, those of this machine.
-    pub system: Option<Figures>,
+    pub system: Option<CannedFigures>,
 }
 
 /// What every case starts from.
@@ -71,7 +71,7 @@ const KEYS: &[Key] = &[
     Key::new("fails", other("a failure's code"), "how the task must fail"),
     Key::new("limits", other("a table"), "as in `[defaults.limits]`"),
     Key::new("config", other("a table of texts, numbers, flags and dates"), "what the agent reads"),
-    Key::new("grants", other("a table of flags"), "what it may use, such as `{ system = true }`"),
+    Key::new("grants", other("a table"), "what it may use, such as `{ system = true }`"),
     Key::new("system", other("a table of figures, or \"denied\""), "what `stockade:system` gives"),
 ];
 
@@ -215,24 +215,28 @@ fn context(report: &mut Report<'_>, entry: &Entry<'_, '_>) -> Option<String> {
 }
 
 /// What is granted, and which figures are given. Figures imply their grant; `"denied"` rules it out.
-fn rights(report: &mut Report<'_>, section: &Section<'_, '_>) -> (Grants, Option<Figures>) {
-    const SYSTEM: &str = "system";
-    let mut grants = section.get("grants").map(|entry| agent::grants(report, &entry)).unwrap_or_default();
-    let Some(entry) = section.get(SYSTEM) else {
+fn rights(report: &mut Report<'_>, section: &Section<'_, '_>) -> (Grants, Option<CannedFigures>) {
+    const SYSTEM: Capability = Capability::System;
+    let mut grants = section.get("grants").map(|entry| grants::read(report, &entry)).unwrap_or_default();
+    let Some(entry) = section.get(SYSTEM.as_str()) else {
         return (grants, None);
     };
     let figures = match entry.value.get_ref() {
         DeValue::String(_) => {
-            if entry.word(report, &["denied"]).is_some() && grants.0.get(SYSTEM) == Some(&true) {
-                let help = "remove one of them".to_owned();
-                entry.wrong(report, "is \"denied\", and `grants` has `system = true`", help);
+            if entry.word(report, &["denied"]).is_some()
+                && let Some(policy) = grants.policy(SYSTEM)
+            {
+                let message = format!("is \"denied\", and `grants` has `{SYSTEM} = {policy}`");
+                entry.wrong(report, &message, "remove one of them".to_owned());
             }
-            grants.0.insert(SYSTEM.to_owned(), false);
+            grants.set(SYSTEM, Some(Grant::Denied));
             None
         }
         DeValue::Table(_) => {
-            grants.0.entry(SYSTEM.to_owned()).or_insert(true);
-            Some(figures::read(report, section, SYSTEM))
+            if grants.get(SYSTEM).is_none() {
+                grants.set(SYSTEM, Some(Grant::Granted(Policy::whole(SYSTEM))));
+            }
+            Some(figures::read(report, section, SYSTEM.as_str()))
         }
         _ => {
             entry.wrong_type(report);
@@ -302,12 +306,21 @@ mod tests {
 
     #[test]
     fn figures_imply_their_grant_unless_it_is_ruled_out() {
-        let granted = |text: &str| one(&format!("task = 'x'\n{text}")).grants.0.get("system").copied();
-        assert_eq!(granted(""), None);
-        assert_eq!(granted("system = {}"), Some(true));
-        assert_eq!(granted("system = {}\ngrants = { system = false }"), Some(false));
-        assert_eq!(granted("system = 'denied'"), Some(false));
-        assert_eq!(granted("grants = { system = true }"), Some(true));
+        let granted = |text: &str| {
+            let grants = one(&format!("task = 'x'\n{text}")).grants;
+            grants.get(Capability::System).map(ToString::to_string)
+        };
+        let part = "{ figures = [\"cpu\"] }";
+        for (text, grant) in [
+            ("", None),
+            ("system = {}", Some("true")),
+            ("system = {}\ngrants = { system = false }", Some("false")),
+            ("system = {}\ngrants = { system = { figures = ['cpu'] } }", Some(part)),
+            ("system = 'denied'", Some("false")),
+            ("grants = { system = true }", Some("true")),
+        ] {
+            assert_eq!(granted(text).as_deref(), grant, "{text}");
+        }
     }
 
     #[test]
@@ -316,12 +329,12 @@ mod tests {
             cpu = { usage_percent = 12.5 }\nload = 'unavailable'\n\
             disks = [{ total = '100GiB', available = '40GiB' }]\n");
         let figures = case.system.expect("figures");
-        let Some(Figure::Given(memory)) = &figures.memory else { panic!("no memory") };
+        let Some(Given::Value(memory)) = &figures.memory else { panic!("no memory") };
         assert_eq!((memory.available >> 30, memory.swap_total), (6, 0));
-        let Some(Figure::Given(cpu)) = &figures.cpu else { panic!("no cpu") };
+        let Some(Given::Value(cpu)) = &figures.cpu else { panic!("no cpu") };
         assert_eq!(cpu.per_core_percent, [12.5]);
-        assert_eq!(figures.load, Some(Figure::Unavailable));
-        let Some(Figure::Given(disks)) = &figures.disks else { panic!("no disks") };
+        assert_eq!(figures.load, Some(Given::Unavailable));
+        let Some(Given::Value(disks)) = &figures.disks else { panic!("no disks") };
         assert_eq!(disks[0].mount_point, "/");
         assert_eq!(figures.networks, None);
     }

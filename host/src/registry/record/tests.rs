@@ -5,9 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::system::{Figure, SystemPolicy};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 const KEEP: usize = 3;
+const SYSTEM: Capability = Capability::System;
 
 fn digest(number: u8) -> Digest {
     Digest::from_bytes([number; 32])
@@ -17,6 +19,7 @@ fn candidate(code: u8, settings: u8) -> Candidate {
     Candidate {
         digest: digest(code),
         settings: digest(settings),
+        settings_of_0_1: None,
         with: None,
         version: code.to_string(),
         capabilities: BTreeSet::new(),
@@ -34,14 +37,13 @@ fn category(record: &Record) -> Option<&str> {
 }
 
 /// An operator's word on what waits of `record` now.
-fn approved_with(record: &Record, capabilities: &[&str]) -> Cause {
-    let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
-    Cause::Approved { capabilities, seen: record.pending.as_ref().map(Pending::stamp) }
+fn approved_with(record: &Record, capabilities: &[Capability]) -> Cause {
+    let grants = capabilities.iter().map(|one| (*one, Policy::whole(*one))).collect();
+    Cause::Approved { grants, seen: record.pending.as_ref().map(Pending::stamp) }
 }
 
 fn wanting(code: u8) -> Candidate {
-    let system = || "system".to_owned();
-    Candidate { ungranted: vec![system()], capabilities: [system()].into(), ..candidate(code, 0) }
+    Candidate { ungranted: vec![SYSTEM], capabilities: [SYSTEM].into(), ..candidate(code, 0) }
 }
 
 /// A file's proposal that was made beside what serves now.
@@ -102,9 +104,9 @@ fn more_rights_wait_for_the_operator_but_not_at_first() {
     assert_eq!(waits.serving, plain.serving);
     let again = waits.judge(&wanting(2), &proposed(&waits), KEEP, NOW + Duration::from_secs(9));
     assert_eq!(again, Ruling::Waits(waits.clone()), "it waits since it first came");
-    let approved = live(&waits, &wanting(2), &approved_with(&waits, &["system"]));
+    let approved = live(&waits, &wanting(2), &approved_with(&waits, &[SYSTEM]));
     assert_eq!((&approved.pending, approved.generation), (&None, 2));
-    assert!(approved.approved.contains("system"));
+    assert!(approved.approved[&SYSTEM] == Policy::whole(SYSTEM));
     // What the old version imports as well was decided when that went live.
     assert_eq!(propose(&first, &wanting(2)).generation, 2);
 }
@@ -245,6 +247,45 @@ fn a_record_survives_its_text_and_an_older_one_is_read() {
     let older: Record = serde_json::from_str(older).expect("a record");
     let pending = older.pending.expect("what waits");
     assert_eq!((pending.digest, pending.settings, older.trial), (digest(3), None, None));
+}
+
+#[test]
+fn a_record_of_the_program_before_serves_on_as_the_same_version() {
+    // Its digests of settings are others; its approvals are names.
+    let before = Candidate { settings: digest(77), ..wanting(1) };
+    let now = Candidate { settings_of_0_1: Some(digest(77)), ..wanting(1) };
+    let mut record = waiting(&propose(&propose(&Record::default(), &wanting(2)), &before), &saying(9, "x"));
+    record.blocked = up_to(2).blocked;
+    let mut text = serde_json::to_value(&record).expect("JSON");
+    text["approved"] = serde_json::json!(["system", "of-a-later-program"]);
+    let record: Record = serde_json::from_value(text).expect("a record");
+    assert_eq!(record.approved, [(SYSTEM, Policy::whole(SYSTEM))].into());
+    for cause in [proposed(&record), Cause::Resumed] {
+        let Ruling::Same(next) = record.judge(&now, &cause, KEEP, NOW) else {
+            panic!("it goes on: {cause:?}")
+        };
+        let serving = next.serving.as_ref().expect("it serves");
+        assert_eq!((serving.generation, next.generation, serving.settings), (2, 2, now.settings));
+        assert_eq!((&next.blocked, &next.approved), (&record.blocked, &record.approved));
+        assert_eq!(
+            next.judge(&now, &Cause::Resumed, KEEP, NOW),
+            Ruling::Same(next.clone()),
+            "and it is known"
+        );
+    }
+    // Other settings are another generation, by either digest.
+    let other = Candidate { settings: digest(5), settings_of_0_1: Some(digest(6)), ..wanting(1) };
+    assert_eq!(live(&record, &other, &Cause::Resumed).generation, 3);
+}
+
+#[test]
+fn an_approval_keeps_what_was_granted() {
+    let cpu = SystemPolicy::only(Figure::Cpu);
+    let granted: Approved = [(SYSTEM, Policy::System(cpu))].into();
+    let record = Record { approved: granted.clone(), ..up_to(1) };
+    let text = serde_json::to_value(&record).expect("JSON");
+    assert_eq!(text["approved"], serde_json::json!({ "system": { "figures": ["cpu"] } }));
+    assert_eq!(serde_json::from_value::<Record>(text).expect("a record").approved, granted);
 }
 
 /// Everything that happens to an agent, as it is begun and as it is decided on.
