@@ -325,7 +325,7 @@ impl Server {
         host.scheduler.drain();
         settle(&host).await;
         // What was counted since it was last written down.
-        host.registry.keep_trials(None).await;
+        host.registry.save_probations(None).await;
         Ok(ended)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::load::Prepared;
-use super::trial::Trial;
+use super::probation::Probation;
 use crate::capabilities::AgentRights;
 use crate::config::{Limits, Overlay};
 use crate::domain::{AgentId, AgentKey, Capability, Digest, Grant, Grants};
@@ -114,7 +114,7 @@ pub struct AgentVersion {
     /// How long its calls are.
     pub pace: Arc<Pace>,
     /// How its code does, from its first generation on.
-    pub(super) trial: Arc<Trial>,
+    pub(super) probation: Arc<Probation>,
     /// Kept so that the next agent with this component finds it prepared.
     pub(super) prepared: Arc<Prepared>,
 }

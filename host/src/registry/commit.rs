@@ -13,11 +13,11 @@ use std::time::{Instant, SystemTime};
 use super::agent::AgentVersion;
 use super::load::{LoadFailure, Loader};
 use super::outcome::{Outcome, Shown};
+use super::probation::{Callers, Probation, Threshold};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::state::LoadAttempt;
-use super::trial::{Bound, Callers, Trial};
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentKey, Digest};
@@ -348,9 +348,9 @@ impl Draft<'_> {
                 let resumed = cause == Cause::Resumed && !entry.is_registered();
                 let entry = match (entry.version(), &record.serving) {
                     (None, Some(serving)) => {
-                        let trial = self.trial(&entry, &candidate, &cause);
+                        let probation = self.probation(&entry, &candidate, &cause);
                         let version = version.in_category(serving.category.as_deref());
-                        let version = AgentVersion { generation: serving.generation, trial, ..version };
+                        let version = AgentVersion { generation: serving.generation, probation, ..version };
                         let version = Arc::new(AgentVersion { loaded_at: serving.since, ..version });
                         entry.went_live(version, record)
                     }
@@ -364,14 +364,14 @@ impl Draft<'_> {
             Ruling::Live(mut record) => {
                 let entry = adopt(entry, &mut record);
                 let generation = record.generation;
-                let trial = self.trial(&entry, &candidate, &cause);
-                record.trial = trial.so_far(candidate.digest);
-                record.many_callers |= trial.callers().are_many();
+                let probation = self.probation(&entry, &candidate, &cause);
+                record.probation = probation.progress(candidate.digest);
+                record.many_callers |= probation.callers().are_many();
                 // As the record has it, so that it is the same after a restart.
                 let loaded_at = self.now;
                 let category = record.serving.as_ref().and_then(|serving| serving.category.as_deref());
                 let version = version.in_category(category);
-                let version = Arc::new(AgentVersion { generation, trial, loaded_at, ..version });
+                let version = Arc::new(AgentVersion { generation, probation, loaded_at, ..version });
                 let resumed = cause == Cause::Resumed && !entry.is_registered();
                 let entry = entry.went_live(version, record);
                 let entry = if resumed { entry } else { entry.load_finished(attempt, Ok(())) };
@@ -413,31 +413,33 @@ impl Draft<'_> {
         Outcome::Failed(failure)
     }
 
-    /// The trial of a version that serves from now on.
-    fn trial(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Arc<Trial> {
+    /// The probation of a version that serves from now on.
+    fn probation(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Arc<Probation> {
         let record = entry.record();
         let Some(old) = entry.version() else {
-            let callers = Arc::new(Callers::known_to_be(record.many_callers));
-            let bound = Bound::new(self.config);
-            return Arc::new(match &record.trial {
-                // The start of a host ends no trial.
-                Some(so_far) if so_far.digest == candidate.digest => Trial::going_on(bound, callers, so_far),
-                _ => Trial::under(None, callers),
+            let callers = Arc::new(Callers::restored(record.many_callers));
+            let threshold = Threshold::new(self.config);
+            return Arc::new(match &record.probation {
+                // The start of a host ends no probation.
+                Some(saved) if saved.digest == candidate.digest => {
+                    Probation::resumed(threshold, callers, saved)
+                }
+                _ => Probation::new(None, callers),
             });
         };
         if old.digest == candidate.digest {
             // Under other settings it is the same code: what it did so far counts.
-            return old.trial.clone();
+            return old.probation.clone();
         }
         // Other code than what served, in the place of code that did well, is watched.
         let watched = match cause {
             Cause::Proposed { .. } | Cause::Registered | Cause::Approved { .. } => {
-                old.trial.is_fine(self.config)
+                old.probation.is_healthy(self.config)
             }
             Cause::Resumed | Cause::RolledBack { .. } => false,
         };
-        let bound = Bound::new(self.config).filter(|_| watched);
-        Arc::new(Trial::under(bound, old.trial.callers().clone()))
+        let threshold = Threshold::new(self.config).filter(|_| watched);
+        Arc::new(Probation::new(threshold, old.probation.callers().clone()))
     }
 }
 

@@ -386,7 +386,7 @@ impl Loader {
             queue: config.queue,
             context_schema: described.said.context_schema.clone(),
             pace: Arc::default(),
-            trial: Arc::default(),
+            probation: Arc::default(),
             prepared: prepared.clone(),
         })
     }

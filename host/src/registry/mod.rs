@@ -10,6 +10,7 @@ mod counts;
 mod heal;
 mod load;
 mod outcome;
+mod probation;
 mod record;
 mod register;
 mod reload;
@@ -20,7 +21,6 @@ mod stable;
 mod state;
 mod store;
 mod sweep;
-mod trial;
 mod versions;
 pub mod watch;
 
@@ -38,7 +38,8 @@ pub use agent::{AgentVersion, Card};
 pub use counts::ReloadCounts;
 pub use load::LoadFailure;
 pub use outcome::Outcome;
-pub use record::{Blocked, Pending, Record, Release, TrialSoFar};
+pub use probation::CallReport;
+pub use record::{Blocked, Pending, ProbationProgress, Record, Release};
 pub use register::{
     Component, Generate, MAX_GENERATED, MayPlace, Place, Placing, RegisterError, Registration,
     registered_from_json,
@@ -48,7 +49,6 @@ pub use snapshot::{AgentEntry, Incarnation, Snapshot};
 pub use stable::read as read_whole;
 pub use state::{AgentState, FailedLoad, FinishedLoad, LoadAttempt, LoadReport};
 pub use store::{Store, StoreError, component_in};
-pub use trial::Ended;
 pub use versions::ChangeError;
 pub use watch::{Changes, Watch, WatchError, WatchProblem};
 
@@ -60,12 +60,12 @@ use load::Loader;
 use record::settings_text;
 use retired::Retired;
 
-/// Versions that failed their trial and wait to be taken back; more at once are taken back at
+/// Versions that failed their probation and wait to be rolled back; more at once are rolled back at
 /// their next fault.
-const FAILED_TRIALS: usize = 1024;
+const FAILED_PROBATIONS: usize = 1024;
 
-/// Trials of which there is news to be written down; of more at once it is written down later.
-const MARKED_TRIALS: usize = 4096;
+/// Probations whose progress is to be saved; that of more at once is saved later.
+const CHANGED_PROBATIONS: usize = 4096;
 
 /// A handle to the registry; cheap to clone.
 #[derive(Clone)]
@@ -90,9 +90,9 @@ struct Inner {
     registering: tokio::sync::Semaphore,
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
     reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
-    failing: mpsc::Sender<versions::FailedTrial>,
-    /// Agents whose trials have news that is to be written down.
-    marked: mpsc::Sender<AgentKey>,
+    failed_probations: mpsc::Sender<versions::FailedProbation>,
+    /// Agents whose version's progress in its probation is to be saved.
+    changed_probations: mpsc::Sender<AgentKey>,
     /// Components of agents whose records are kept for a host that can read them.
     unread: HashSet<Digest>,
 }
@@ -210,8 +210,8 @@ impl Registry {
         let current = ArcSwap::from_pointee(Snapshot::empty(settings.router).with(entries, []));
         let store = store.map(Arc::new);
         let (loader, brought) = Loader::new(engine, clock.clone(), store.clone());
-        let (failing, failed) = mpsc::channel(FAILED_TRIALS);
-        let (marked, marks) = mpsc::channel(MARKED_TRIALS);
+        let (failed_probations, failed) = mpsc::channel(FAILED_PROBATIONS);
+        let (changed_probations, changed) = mpsc::channel(CHANGED_PROBATIONS);
         let inner = Inner {
             current,
             loader,
@@ -224,13 +224,13 @@ impl Registry {
             registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
             started: AtomicBool::new(false),
             reading: Mutex::default(),
-            failing,
-            marked,
+            failed_probations,
+            changed_probations,
             unread,
         };
         let registry = Self { inner: Arc::new(inner) };
-        versions::take_back_what_fails(&registry, failed);
-        versions::keep_trials(&registry, marks);
+        versions::roll_back_failed(&registry, failed);
+        versions::save_changed_probations(&registry, changed);
         if registry.inner.store.is_some() {
             sweep::sweep_what_goes(&registry);
             heal::load_what_is_mended(&registry, brought);

@@ -43,7 +43,8 @@ pub struct Record {
     /// The code that its file brought last.
     pub proposed: Option<Digest>,
     /// How what serves does in its first calls, as long as they are counted.
-    pub trial: Option<TrialSoFar>,
+    #[serde(rename = "trial")]
+    pub probation: Option<ProbationProgress>,
     /// Whether more than one caller has called it.
     pub many_callers: bool,
     /// When the agent was removed; `None` as long as it is there.
@@ -145,9 +146,9 @@ pub struct Blocked {
     pub reason: String,
 }
 
-/// How a version does, as far as it was written down: its trial goes on from there after a restart.
+/// How a version does, as far as it was saved: its probation goes on from there after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrialSoFar {
+pub struct ProbationProgress {
     /// The SHA-256 of its component.
     pub digest: Digest,
     /// Calls that were counted.

@@ -26,7 +26,7 @@ use crate::telemetry::event::Event;
 /// The most agents that one request makes of a template.
 pub const MAX_GENERATED: usize = 10_000;
 
-/// The most requests that register agents at once, all that wait for a trial included.
+/// The most requests that register agents at once, all those that wait to be tried included.
 pub(super) const MAX_REGISTERING: usize = 64;
 
 /// Why an agent was not registered.

@@ -1,8 +1,8 @@
-//! The word on versions: an operator's, who lets one in or goes back, and the host's own, which takes
-//! a version back whose first calls fail.
+//! Approvals and rollbacks: an operator's, and the host's own, which rolls back a version whose first
+//! calls fail.
 //!
-//! Each makes one attempt and has it committed. What is remembered of trials is written down from
-//! here, in one transaction for all that gathers within a pause.
+//! Each makes one attempt and has it committed. The progress of probations is saved from here, in one
+//! transaction for all that gathers within a pause.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use super::agent::AgentVersion;
 use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
+use super::probation::{CallReport, NextStep};
 use super::record::{Cause, Pending, Release};
 use super::register::{MayPlace, Placing, allowed};
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
-use super::trial::{Ended, Verdict};
-use super::{Inner, MARKED_TRIALS, Registry};
+use super::{CHANGED_PROBATIONS, Inner, Registry};
 use crate::config::AgentConfig;
 use crate::domain::rights::Decision;
 use crate::domain::{AgentId, AgentKey, Approved, Digest, Failure, Policy};
@@ -37,8 +37,8 @@ fn category_in<'a>(
     }
 }
 
-/// How long news of trials gathers before it is written down.
-const TRIALS_PAUSE: Duration = Duration::from_secs(1);
+/// How long the progress of probations gathers before it is saved.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why an operator's word changed nothing.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -105,8 +105,8 @@ fn serves(serving: &Option<Digest>) -> String {
     serving.map(|digest| format!("; {digest} serves now")).unwrap_or_default()
 }
 
-/// A version that failed its trial.
-pub(super) struct FailedTrial {
+/// A version that failed its probation.
+pub(super) struct FailedProbation {
     agent: AgentKey,
     digest: Digest,
     reason: String,
@@ -258,40 +258,40 @@ impl Registry {
         }
     }
 
-    /// How a call of `version` ended: a version whose first calls fail is taken back.
-    pub fn ended(&self, version: &AgentVersion, ended: &Ended<'_>) {
+    /// Counts how a call of `version` ended: a version whose first calls fail is rolled back.
+    pub fn call_ended(&self, version: &AgentVersion, call: &CallReport<'_>) {
         let (key, digest) = (&version.key, version.digest);
-        match version.trial.ended(ended) {
-            Verdict::Goes => {}
-            // What is not heard now is written down with the next.
-            Verdict::Mark => drop(self.inner.marked.try_send(key.clone())),
-            Verdict::Failed if !self.inner.reload.load().rollback => {}
-            Verdict::Failed => {
-                let (faults, calls, callers) = version.trial.account();
-                let code = ended.failure.map_or("", Failure::code);
+        match version.probation.count(call) {
+            NextStep::Continue => {}
+            // Where the queue is full, it is saved with the next.
+            NextStep::Save => drop(self.inner.changed_probations.try_send(key.clone())),
+            NextStep::RollBack if !self.inner.reload.load().rollback => {}
+            NextStep::RollBack => {
+                let (faults, calls, callers) = version.probation.summary();
+                let code = call.failure.map_or("", Failure::code);
                 let callers = if callers > 1 { format!(" for {callers} callers") } else { String::new() };
                 let reason =
                     format!("{faults} of its first {calls} calls failed{callers}, the last one with {code}");
-                let failed = FailedTrial { agent: key.clone(), digest, reason };
-                if self.inner.failing.try_send(failed).is_err() {
-                    version.trial.was_not_heard();
+                let failed = FailedProbation { agent: key.clone(), digest, reason };
+                if self.inner.failed_probations.try_send(failed).is_err() {
+                    version.probation.reopen();
                     tracing::error!(tenant = %key.tenant, agent = %key.id, "too many versions fail at once: this one is taken back at its next fault");
                 }
             }
         }
     }
 
-    /// Writes down how versions on trial do, so that a start goes on from there. Of all agents, or of
+    /// Saves how versions on probation do, so that a start goes on from there. Of all agents, or of
     /// those named.
-    pub async fn keep_trials(&self, agents: Option<BTreeSet<AgentKey>>) {
+    pub async fn save_probations(&self, agents: Option<BTreeSet<AgentKey>>) {
         let amendment = move |current: &Snapshot, _: &Retired| {
             let wanted =
                 |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.key));
             let changed = current.agents().filter(wanted).filter_map(|entry| {
                 let version = entry.version()?;
                 let mut record = (**entry.record()).clone();
-                record.trial = version.trial.so_far(version.digest);
-                record.many_callers |= version.trial.callers().are_many();
+                record.probation = version.probation.progress(version.digest);
+                record.many_callers |= version.probation.callers().are_many();
                 (record != **entry.record()).then(|| (**entry).clone().with_record(record))
             });
             Amendment { put: changed.collect(), ..Amendment::default() }
@@ -304,34 +304,34 @@ impl Registry {
     }
 }
 
-/// Writes down how versions on trial do, when there is news of it: what gathers within a pause costs
-/// one transaction.
-pub(super) fn keep_trials(registry: &Registry, mut marked: mpsc::Receiver<AgentKey>) {
+/// Saves how versions on probation do, as long as the registry is there: what gathers within a pause
+/// costs one transaction.
+pub(super) fn save_changed_probations(registry: &Registry, mut changed: mpsc::Receiver<AgentKey>) {
     let inner = Arc::downgrade(&registry.inner);
     tokio::spawn(async move {
         let mut agents = Vec::new();
-        while marked.recv_many(&mut agents, MARKED_TRIALS).await > 0 {
+        while changed.recv_many(&mut agents, CHANGED_PROBATIONS).await > 0 {
             let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
-            Registry { inner }.keep_trials(Some(agents.drain(..).collect())).await;
-            tokio::time::sleep(TRIALS_PAUSE).await;
+            Registry { inner }.save_probations(Some(agents.drain(..).collect())).await;
+            tokio::time::sleep(SAVE_PAUSE).await;
         }
     });
 }
 
-/// Takes back each version that fails its trial, as long as the registry is there.
-pub(super) fn take_back_what_fails(registry: &Registry, mut failed: mpsc::Receiver<FailedTrial>) {
+/// Rolls back each version that fails its probation, as long as the registry is there.
+pub(super) fn roll_back_failed(registry: &Registry, mut failed: mpsc::Receiver<FailedProbation>) {
     let inner = Arc::downgrade(&registry.inner);
     tokio::spawn(async move {
-        while let Some(FailedTrial { agent, digest, reason }) = failed.recv().await {
+        while let Some(FailedProbation { agent, digest, reason }) = failed.recv().await {
             let Some(inner): Option<Arc<Inner>> = inner.upgrade() else { return };
-            Registry { inner }.take_back(&agent, digest, &reason).await;
+            Registry { inner }.roll_back_version(&agent, digest, &reason).await;
         }
     });
 }
 
 impl Registry {
-    /// Takes `digest` back, if it serves still.
-    async fn take_back(&self, key: &AgentKey, digest: Digest, reason: &str) {
+    /// Rolls `digest` back, if it serves still.
+    async fn roll_back_version(&self, key: &AgentKey, digest: Digest, reason: &str) {
         loop {
             let Ok(entry) = self.entry(key) else { return };
             if entry.record().serving.as_ref().is_none_or(|serving| serving.digest != digest) {

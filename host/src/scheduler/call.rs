@@ -235,8 +235,8 @@ impl Drop for Call {
         if self.end.is_some() && running.clock.guest_ran() {
             let wall = self.accepted.elapsed().saturating_sub(running.queued);
             let (tenant, key, fuel) = (&self.tenant, &*self.key, self.spent.fuel);
-            let ended = registry::Ended { tenant, key, failure, fuel, wall };
-            self.host.registry.ended(&running.version, &ended);
+            let report = registry::CallReport { tenant, key, failure, fuel, wall };
+            self.host.registry.call_ended(&running.version, &report);
         }
         for line in &self.spent.lines {
             let text = &line.text;

@@ -246,7 +246,7 @@ fn a_record_survives_its_text_and_an_older_one_is_read() {
         "wants": ["system"], "since": {"secs_since_epoch": 0, "nanos_since_epoch": 0}}}"#;
     let older: Record = serde_json::from_str(older).expect("a record");
     let pending = older.pending.expect("what waits");
-    assert_eq!((pending.digest, pending.settings, older.trial), (digest(3), None, None));
+    assert_eq!((pending.digest, pending.settings, older.probation), (digest(3), None, None));
 }
 
 #[test]
@@ -297,7 +297,7 @@ enum Event {
     Put(u8, bool),
     /// The operator lets in what waits.
     Approve,
-    /// The operator, or a failed trial, goes back.
+    /// The operator, or a failed probation, goes back.
     RollBack,
     /// Other settings of agents.toml, or a start: what serves goes on under them.
     Resume(u8),
