@@ -4,9 +4,9 @@
 //! file that is replaced takes its own watch with it. It reads no file's content, decides nothing
 //! about agents, and reports too much rather than too little: whoever reloads compares digests.
 
+mod resolved_path;
 mod stamp;
 mod tree;
-mod way;
 mod worker;
 
 #[cfg(test)]
@@ -61,8 +61,8 @@ struct Timing {
     patience: Duration,
     /// One of [`Watch::whole`] that a writer has open is reported after this even if it is never closed.
     writer: Duration,
-    /// How often to look for what no event told (network file systems, unmounted folders).
-    look: Option<Duration>,
+    /// How often to look for changes that raise no event (network file systems, unmounted folders).
+    poll: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -71,7 +71,7 @@ impl Default for Timing {
             quiet: Duration::from_millis(200),
             patience: Duration::from_secs(2),
             writer: Duration::from_secs(30),
-            look: Some(Duration::from_secs(2)),
+            poll: Some(Duration::from_secs(2)),
         }
     }
 }
@@ -81,14 +81,14 @@ pub struct Watch {
     messages: SyncSender<Message>,
 }
 
-/// What the thread is told.
+/// Messages to the thread.
 enum Message {
     Event(Event),
     Watch(Wanted, mpsc::Sender<Vec<WatchProblem>>),
     Stop,
 }
 
-/// Where the watcher's events go in. Taking one never waits: the watcher must not stand still.
+/// Where the watcher's events go. Pushing one never waits: the watcher must not be blocked.
 #[derive(Clone)]
 struct Inbox {
     messages: SyncSender<Message>,
@@ -96,7 +96,7 @@ struct Inbox {
 }
 
 impl Inbox {
-    fn take(&self, event: notify::Result<Event>) {
+    fn push(&self, event: notify::Result<Event>) {
         let message = match event {
             // Somebody read it: perhaps we. That is no change, and answering it would never end.
             Ok(event) if !worker::is_change(&event) => return,
@@ -116,7 +116,7 @@ impl Watch {
     /// # Errors
     /// If the operating system gives no watcher or no thread.
     pub fn start() -> Result<(Self, Changes), WatchError> {
-        Self::with(Timing::default(), |inbox| move |event| inbox.take(event))
+        Self::with(Timing::default(), |inbox| move |event| inbox.push(event))
     }
 
     fn with<H: EventHandler>(
@@ -168,9 +168,9 @@ impl Watch {
     pub fn trees_without(
         &self,
         roots: impl IntoIterator<Item = PathBuf>,
-        without: impl IntoIterator<Item = PathBuf>,
+        excluded: impl IntoIterator<Item = PathBuf>,
     ) -> Vec<WatchProblem> {
-        self.watch(Wanted::Trees(roots.into_iter().collect(), without.into_iter().collect()))
+        self.watch(Wanted::Trees(roots.into_iter().collect(), excluded.into_iter().collect()))
     }
 
     fn watch(&self, wanted: Wanted) -> Vec<WatchProblem> {
@@ -191,10 +191,10 @@ impl Drop for Watch {
     }
 }
 
-/// The thread: until it is told to stop.
+/// The thread's loop, until it is stopped.
 fn run(mut worker: Worker, queue: &Receiver<Message>, missed: &AtomicBool) {
     loop {
-        let first = match worker.wakes_in() {
+        let first = match worker.next_wake() {
             Some(wait) => queue.recv_timeout(wait),
             None => queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         };
@@ -215,9 +215,9 @@ fn run(mut worker: Worker, queue: &Receiver<Message>, missed: &AtomicBool) {
             }
         }
         if missed.swap(false, Ordering::SeqCst) {
-            worker.everything();
+            worker.rescan();
         }
-        worker.turn();
+        worker.report_due();
     }
 }
 
@@ -240,7 +240,7 @@ impl Outbox {
         self.shared.wake.notify_one();
     }
 
-    /// Takes a path back that matters no more.
+    /// Removes a path that is not watched any more.
     fn withdraw(&self, path: &Path) {
         self.shared.changed.lock().remove(path);
     }

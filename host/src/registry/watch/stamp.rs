@@ -53,8 +53,8 @@ impl Stamp {
     }
 
     /// Of all sources below `root`; `None` if it is not there.
-    pub(super) fn of_tree(root: &Path, without: &BTreeSet<PathBuf>) -> Option<Self> {
+    pub(super) fn of_tree(root: &Path, excluded: &BTreeSet<PathBuf>) -> Option<Self> {
         let identity = Identity::of(root)?;
-        Some(Self { identity, tree: Tree::at(root, without).stamp, ..Self::default() })
+        Some(Self { identity, tree: Tree::at(root, excluded).stamp, ..Self::default() })
     }
 }

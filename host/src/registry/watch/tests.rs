@@ -23,10 +23,10 @@ const LONG: Duration = Duration::from_secs(600);
 
 /// Waits as the host does, without looking.
 const EVENTS: Timing =
-    Timing { quiet: Duration::from_millis(200), patience: Duration::from_secs(2), writer: LONG, look: None };
+    Timing { quiet: Duration::from_millis(200), patience: Duration::from_secs(2), writer: LONG, poll: None };
 
 /// Reports only what rests for longer than a test may take: what is reported was reported at once.
-const AT_ONCE: Timing = Timing { quiet: LONG, patience: LONG, writer: LONG, look: None };
+const AT_ONCE: Timing = Timing { quiet: LONG, patience: LONG, writer: LONG, poll: None };
 
 /// A folder, a watch, and what it reports.
 struct Bench {
@@ -39,7 +39,7 @@ struct Bench {
 impl Bench {
     fn new(timing: Timing) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (watch, changes) = Watch::with(timing, |inbox| move |event| inbox.take(event)).expect("a watch");
+        let (watch, changes) = Watch::with(timing, |inbox| move |event| inbox.push(event)).expect("a watch");
         Self { folder: tempfile::tempdir().expect("a folder"), watch, changes, runtime }
     }
 
@@ -208,7 +208,7 @@ fn a_file_that_goes_and_comes_back_is_reported_both_times() {
 
 #[test]
 fn reading_reports_nothing() {
-    let mut bench = Bench::new(Timing { look: Some(Duration::from_millis(50)), ..EVENTS });
+    let mut bench = Bench::new(Timing { poll: Some(Duration::from_millis(50)), ..EVENTS });
     fs::write(bench.at("a.wasm"), "old").expect("a file");
     let [file, witness] = bench.files(["a.wasm", "witness"]);
     for _ in 0..50 {
@@ -402,7 +402,7 @@ fn what_the_kernel_could_not_queue_is_found() {
     let with_gate = |inbox: Inbox| {
         move |event| {
             drop(stalled.lock());
-            inbox.take(event);
+            inbox.push(event);
         }
     };
     let mut bench = Bench::new(AT_ONCE);
@@ -423,7 +423,7 @@ fn what_the_kernel_could_not_queue_is_found() {
 
 #[test]
 fn a_change_without_an_event_is_found_by_looking() {
-    let mut bench = Bench::new(Timing { look: Some(Duration::from_millis(50)), ..EVENTS });
+    let mut bench = Bench::new(Timing { poll: Some(Duration::from_millis(50)), ..EVENTS });
     fs::create_dir(bench.at("other")).expect("a folder");
     fs::write(bench.at("other/a.wasm"), "old").expect("a file");
     fs::hard_link(bench.at("other/a.wasm"), bench.at("a.wasm")).expect("a second name");

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::way::Way;
+use super::resolved_path::ResolvedPath;
 
 /// Folders of a tree at the most; what is past them is not watched.
 const MAX_FOLDERS: usize = 4096;
@@ -18,18 +18,18 @@ const MAX_FOLDERS: usize = 4096;
 const BUILT: &[&str] = &["target", "node_modules", "__pycache__", "venv", "site-packages"];
 
 /// Ends of names that are built, or that editors write beside a file while they save it.
-const NO_SOURCE: &[&str] = &[
+const NOT_SOURCE: &[&str] = &[
     ".wasm", ".cwasm", ".pyc", "~", ".swp", ".swo", ".swx", ".tmp", ".bak", ".orig", ".part", ".log", ".pid",
     "___",
 ];
 
 /// Whether something of this name in a source tree is source, or may hold some.
-pub(super) fn counts(name: &OsStr) -> bool {
+pub(super) fn is_source(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let hidden = name.starts_with('.');
     // Emacs's saves begin with `#`; `4913` is how vim tries whether it may write.
     let editors = name.starts_with('#') || name == "4913";
-    !hidden && !editors && !BUILT.contains(&&*name) && !NO_SOURCE.iter().any(|end| name.ends_with(end))
+    !hidden && !editors && !BUILT.contains(&&*name) && !NOT_SOURCE.iter().any(|end| name.ends_with(end))
 }
 
 /// A tree as it is now.
@@ -43,10 +43,10 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Looks at the tree below `root`, a real path, but for what is at one of `without`.
-    pub(super) fn at(root: &Path, without: &BTreeSet<PathBuf>) -> Self {
+    pub(super) fn at(root: &Path, excluded: &BTreeSet<PathBuf>) -> Self {
         let mut tree = Self::default();
         let mut hasher = DefaultHasher::new();
-        walk(root, without, &mut |path, metadata| {
+        walk(root, excluded, &mut |path, metadata| {
             if metadata.is_dir() {
                 tree.folders.push(path.to_owned());
             } else {
@@ -62,10 +62,10 @@ impl Tree {
 
 /// The source files of the tree below `root`, in a fixed order; what counts is as in
 /// [`Watch::trees_without`](super::Watch::trees_without).
-pub fn sources(root: &Path, without: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let without = without.iter().map(|path| Way::real(path)).collect();
+pub fn sources(root: &Path, excluded: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let excluded = excluded.iter().map(|path| ResolvedPath::target_of(path)).collect();
     let mut files = Vec::new();
-    walk(&Way::real(root), &without, &mut |path, metadata| {
+    walk(&ResolvedPath::target_of(root), &excluded, &mut |path, metadata| {
         if !metadata.is_dir() {
             files.push(path.to_owned());
         }
@@ -74,15 +74,15 @@ pub fn sources(root: &Path, without: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// Sees each folder before what is in it. What vanishes meanwhile, or cannot be read, is left out.
-fn walk(root: &Path, without: &BTreeSet<PathBuf>, see: &mut dyn FnMut(&Path, &fs::Metadata)) {
+fn walk(root: &Path, excluded: &BTreeSet<PathBuf>, see: &mut dyn FnMut(&Path, &fs::Metadata)) {
     let Ok(metadata) = fs::metadata(root) else { return };
     see(root, &metadata);
     let (mut folders, mut seen) = (vec![root.to_owned()], 1);
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
-        let mut entries: Vec<_> = entries.flatten().filter(|entry| counts(&entry.file_name())).collect();
+        let mut entries: Vec<_> = entries.flatten().filter(|entry| is_source(&entry.file_name())).collect();
         entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries.into_iter().filter(|entry| !without.contains(&entry.path())) {
+        for entry in entries.into_iter().filter(|entry| !excluded.contains(&entry.path())) {
             // Not through links: a link to a folder above would never end.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn what_is_built_hidden_or_an_editors_own_does_not_count() {
         for source in ["lib.rs", "Cargo.toml", "app.py", "agent.js", "main.c", "world.wit", "src", "tests"] {
-            assert!(counts(OsStr::new(source)), "{source}");
+            assert!(is_source(OsStr::new(source)), "{source}");
         }
         for other in [
             "target",
@@ -122,7 +122,7 @@ mod tests {
             "lib.rs.tmp",
             "lib.rs___jb_tmp___",
         ] {
-            assert!(!counts(OsStr::new(other)), "{other}");
+            assert!(!is_source(OsStr::new(other)), "{other}");
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
         }
         fs::write(root.join("src/lib.rs"), "one").expect("a file");
         fs::write(root.join("target/release/x.d"), "one").expect("a file");
-        let root = &Way::real(root);
+        let root = &ResolvedPath::target_of(root);
         let none = BTreeSet::new();
         let before = Tree::at(root, &none);
         let folders: Vec<_> = before.folders.iter().filter_map(|path| path.strip_prefix(root).ok()).collect();

@@ -15,18 +15,18 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::resolved_path::ResolvedPath;
 use super::stamp::{Identity, Stamp};
 use super::tree::{self, Tree};
-use super::way::Way;
 use super::{Outbox, Timing, WatchProblem};
 
-/// How often the way to a file is followed again before the rest waits for the next turn: each
-/// time, folders appeared that were not watched yet.
+/// How often paths are resolved again before the rest waits for the next round: each time, folders
+/// appeared that were not watched yet.
 const ROUNDS: usize = 8;
 /// When the rest is tried again.
 const SOON: Duration = Duration::from_millis(50);
-/// The part of the time that looking at everything may take: one in so many.
-const LOOK_SHARE: u32 = 50;
+/// The part of the time that polling may take: one in so many.
+const POLL_SHARE: u32 = 50;
 
 /// What matters from now on.
 pub(super) enum Wanted {
@@ -63,7 +63,7 @@ struct Key {
 /// What is known of it.
 #[derive(Debug, Default)]
 struct Target {
-    way: Way,
+    resolved: ResolvedPath,
     /// The folders below a tree's root.
     folders: Vec<PathBuf>,
     /// As it was when it was last reported.
@@ -72,10 +72,10 @@ struct Target {
 
 impl Target {
     /// How it is now; `None` if it is not there.
-    fn now(&self, key: &Key, without: &BTreeSet<PathBuf>) -> Option<Stamp> {
+    fn now(&self, key: &Key, excluded: &BTreeSet<PathBuf>) -> Option<Stamp> {
         match key.kind {
             Kind::File | Kind::Whole => Stamp::of_file(&key.path),
-            Kind::Tree => Stamp::of_tree(&self.way.end, without),
+            Kind::Tree => Stamp::of_tree(&self.resolved.end, excluded),
         }
     }
 }
@@ -95,21 +95,21 @@ pub(super) struct Worker {
     outbox: Outbox,
     timing: Timing,
     targets: BTreeMap<Key, Target>,
-    /// Whose way leads through a name.
+    /// Whose path is resolved through a name.
     names: HashMap<PathBuf, Vec<Key>>,
     /// Whose tree a folder belongs to.
     tree_folders: HashMap<PathBuf, Vec<Key>>,
-    /// What in the trees does not matter.
-    without: BTreeSet<PathBuf>,
+    /// Paths in the trees that do not count.
+    excluded: BTreeSet<PathBuf>,
     needed: BTreeSet<PathBuf>,
-    armed: BTreeMap<PathBuf, Identity>,
+    watched: BTreeMap<PathBuf, Identity>,
     /// Why a folder is not watched.
     failed: BTreeMap<PathBuf, String>,
     waiting: HashMap<Key, Waiting>,
     urgent: BTreeSet<Key>,
-    /// Whose way has to be followed again.
-    astray: BTreeSet<Key>,
-    next_look: Option<Instant>,
+    /// Whose path has to be resolved again.
+    unresolved: BTreeSet<Key>,
+    next_poll: Option<Instant>,
 }
 
 /// Whether an event tells of a change. Of accesses, only the end of a writer does.
@@ -120,7 +120,7 @@ pub(super) fn is_change(event: &Event) -> bool {
 
 impl Worker {
     pub(super) fn new(watcher: RecommendedWatcher, outbox: Outbox, timing: Timing) -> Self {
-        let next_look = timing.look.map(|look| Instant::now() + look);
+        let next_poll = timing.poll.map(|look| Instant::now() + look);
         Self {
             watcher,
             outbox,
@@ -128,23 +128,23 @@ impl Worker {
             targets: BTreeMap::new(),
             names: HashMap::new(),
             tree_folders: HashMap::new(),
-            without: BTreeSet::new(),
+            excluded: BTreeSet::new(),
             needed: BTreeSet::new(),
-            armed: BTreeMap::new(),
+            watched: BTreeMap::new(),
             failed: BTreeMap::new(),
             waiting: HashMap::new(),
             urgent: BTreeSet::new(),
-            astray: BTreeSet::new(),
-            next_look,
+            unresolved: BTreeSet::new(),
+            next_poll,
         }
     }
 
     /// How long nothing is to be done, unless something comes.
-    pub(super) fn wakes_in(&self) -> Option<Duration> {
+    pub(super) fn next_wake(&self) -> Option<Duration> {
         let now = Instant::now();
-        let soon = (!self.astray.is_empty()).then(|| now + SOON);
+        let soon = (!self.unresolved.is_empty()).then(|| now + SOON);
         let due = self.waiting.values().map(|waiting| self.due(*waiting));
-        let next = due.chain(soon).chain(self.next_look).min()?;
+        let next = due.chain(soon).chain(self.next_poll).min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -160,11 +160,11 @@ impl Worker {
         let (kind, paths) = match wanted {
             Wanted::Files(paths) => (Kind::File, paths),
             Wanted::Whole(paths) => (Kind::Whole, paths),
-            Wanted::Trees(paths, without) => {
-                let without = without.iter().map(|path| Way::real(path)).collect();
-                if self.without != without {
-                    self.without = without;
-                    self.astray.extend(self.targets.keys().filter(|key| key.kind == Kind::Tree).cloned());
+            Wanted::Trees(paths, excluded) => {
+                let excluded = excluded.iter().map(|path| ResolvedPath::target_of(path)).collect();
+                if self.excluded != excluded {
+                    self.excluded = excluded;
+                    self.unresolved.extend(self.targets.keys().filter(|key| key.kind == Kind::Tree).cloned());
                 }
                 (Kind::Tree, paths)
             }
@@ -176,41 +176,41 @@ impl Worker {
             self.targets.remove(key);
             self.waiting.remove(key);
             self.urgent.remove(key);
-            self.astray.remove(key);
+            self.unresolved.remove(key);
             self.outbox.withdraw(&key.path);
         }
         let new: Vec<Key> = keys.iter().filter(|key| !self.targets.contains_key(key)).cloned().collect();
         for key in &new {
             self.targets.insert(key.clone(), Target::default());
-            self.astray.insert(key.clone());
+            self.unresolved.insert(key.clone());
         }
         // Somebody may have made room since.
         self.failed.clear();
         self.index();
-        self.settle();
-        self.arm();
+        self.resolve();
+        self.update_watches();
         for key in &new {
             // Whoever asks has yet to read it.
             self.waiting.remove(key);
-            self.renew(key);
+            self.update_stamp(key);
         }
         self.problems(&keys)
     }
 
     fn problems(&self, keys: &BTreeSet<Key>) -> Vec<WatchProblem> {
         let targets = keys.iter().filter_map(|key| self.targets.get(key));
-        let holders: BTreeSet<&PathBuf> =
-            targets.flat_map(|target| target.way.holders.iter().chain(&target.folders)).collect();
-        let failed = self.failed.iter().filter(|(folder, _)| holders.contains(folder));
+        let link_folders: BTreeSet<&PathBuf> =
+            targets.flat_map(|target| target.resolved.link_folders.iter().chain(&target.folders)).collect();
+        let failed = self.failed.iter().filter(|(folder, _)| link_folders.contains(folder));
         failed
             .map(|(folder, reason)| WatchProblem { folder: folder.clone(), reason: reason.clone() })
             .collect()
     }
 
-    /// Takes in what the operating system tells.
+    /// Handles an event of the operating system.
     pub(super) fn event(&mut self, event: &Event) {
         if event.need_rescan() {
-            return self.everything();
+            return self.rescan();
         }
         for path in &event.paths {
             self.changed(event.kind, path);
@@ -237,49 +237,49 @@ impl Worker {
             self.forget(path);
         }
         for key in self.names.get(path).cloned().unwrap_or_default() {
-            let is_end = self.targets.get(&key).is_some_and(|target| target.way.end == path);
+            let is_end = self.targets.get(&key).is_some_and(|target| target.resolved.end == path);
             if another || !is_end {
-                self.astray.insert(key.clone());
+                self.unresolved.insert(key.clone());
             }
             if closed || came {
-                self.urgent(key);
+                self.report_next(key);
             } else {
-                self.soft(key.clone());
-                self.written(&key, kind, is_end);
+                self.report_when_quiet(key.clone());
+                self.note_writer(&key, kind, is_end);
             }
         }
         let folder = path.parent().and_then(|folder| self.tree_folders.get(folder));
         if let (Some(keys), Some(name)) = (folder, path.file_name())
-            && tree::counts(name)
-            && !self.without.contains(path)
+            && tree::is_source(name)
+            && !self.excluded.contains(path)
         {
             for key in keys.clone() {
                 if another {
-                    self.astray.insert(key.clone());
+                    self.unresolved.insert(key.clone());
                 }
-                self.soft(key);
+                self.report_when_quiet(key);
             }
         }
     }
 
-    /// To be reported at once. Trees never are: more than one file is saved at a time.
-    fn urgent(&mut self, key: Key) {
+    /// Is reported in the next round. Trees never are: more than one file is saved at a time.
+    fn report_next(&mut self, key: Key) {
         match key.kind {
             Kind::File | Kind::Whole => {
                 self.urgent.insert(key);
             }
-            Kind::Tree => self.soft(key),
+            Kind::Tree => self.report_when_quiet(key),
         }
     }
 
-    /// To be reported when it rests.
-    fn soft(&mut self, key: Key) {
+    /// Is reported once it does not change any more.
+    fn report_when_quiet(&mut self, key: Key) {
         let now = Instant::now();
         self.waiting.entry(key).or_insert(Waiting { since: now, last: now, open: false }).last = now;
     }
 
-    /// Notes that somebody writes to it, where its closing will be told.
-    fn written(&mut self, key: &Key, kind: EventKind, is_end: bool) {
+    /// Notes that a writer has it open, where the system reports when that one closes it.
+    fn note_writer(&mut self, key: &Key, kind: EventKind, is_end: bool) {
         let writes = is_end && matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
         if cfg!(target_os = "linux") && writes && key.kind == Kind::Whole {
             self.waiting.entry(key.clone()).and_modify(|waiting| waiting.open = true);
@@ -287,47 +287,47 @@ impl Worker {
     }
 
     /// Events were missed: everything may have changed, and every watch may be gone.
-    pub(super) fn everything(&mut self) {
+    pub(super) fn rescan(&mut self) {
         self.forget(Path::new("/"));
         self.failed.clear();
         for key in self.targets.keys().cloned().collect::<Vec<_>>() {
-            self.astray.insert(key.clone());
-            self.urgent(key);
+            self.unresolved.insert(key.clone());
+            self.report_next(key);
         }
     }
 
     /// Ends the watches on a folder and all below it.
     fn forget(&mut self, path: &Path) {
         let below = self
-            .armed
+            .watched
             .range::<Path, _>((Bound::Included(path), Bound::Unbounded))
             .take_while(|(folder, _)| folder.starts_with(path));
         let gone: Vec<PathBuf> = below.map(|(folder, _)| folder.clone()).collect();
         for folder in gone {
-            self.disarm(&folder);
+            self.unwatch_folder(&folder);
         }
         self.failed.retain(|folder, _| !folder.starts_with(path));
     }
 
-    fn disarm(&mut self, folder: &Path) {
+    fn unwatch_folder(&mut self, folder: &Path) {
         // The library has let go of folders that vanished.
         let _ = self.watcher.unwatch(folder);
-        if let Some(identity) = self.armed.remove(folder) {
+        if let Some(identity) = self.watched.remove(folder) {
             // A folder that is mounted under two names has one watch: it ended for both.
-            self.armed.retain(|_, other| *other != identity);
+            self.watched.retain(|_, other| *other != identity);
         }
     }
 
-    /// What is due now.
-    pub(super) fn turn(&mut self) {
-        self.settle();
-        if self.next_look.is_some_and(|next| next <= Instant::now()) {
-            self.look();
-            self.settle();
+    /// Reports what is due now.
+    pub(super) fn report_due(&mut self) {
+        self.resolve();
+        if self.next_poll.is_some_and(|next| next <= Instant::now()) {
+            self.poll();
+            self.resolve();
         }
         for key in std::mem::take(&mut self.urgent) {
             // What is on its way from one name to another is there in a moment.
-            if fs::metadata(&key.path).is_ok() { self.report(&key) } else { self.soft(key) }
+            if fs::metadata(&key.path).is_ok() { self.report(&key) } else { self.report_when_quiet(key) }
         }
         let now = Instant::now();
         let due = self.waiting.iter().filter(|(_, waiting)| self.due(**waiting) <= now);
@@ -340,7 +340,7 @@ impl Worker {
         self.waiting.remove(key);
         let Some(before) = self.targets.get(key).map(|target| target.stamp) else { return };
         // Before it is reported: what changes from here on is another change.
-        self.renew(key);
+        self.update_stamp(key);
         let after = self.targets.get(key).and_then(|target| target.stamp);
         // What was missing and is missing still is no news.
         if before.is_some() || after.is_some() {
@@ -348,53 +348,55 @@ impl Worker {
         }
     }
 
-    /// Notes how the target is now.
-    fn renew(&mut self, key: &Key) {
+    /// Remembers how the target is now.
+    fn update_stamp(&mut self, key: &Key) {
         if let Some(target) = self.targets.get_mut(key) {
-            target.stamp = target.now(key, &self.without);
+            target.stamp = target.now(key, &self.excluded);
         }
     }
 
-    /// Follows the ways that have changed, and watches what is on them, until there is nothing
-    /// on them that is not watched: a file that appeared before its folder was watched told nobody.
-    fn settle(&mut self) {
+    /// Resolves the paths that have changed, and watches the folders on them, until all of those are
+    /// watched: a file that appeared before its folder was watched raised no event.
+    fn resolve(&mut self) {
         for _ in 0..ROUNDS {
-            let keys = std::mem::take(&mut self.astray);
+            let keys = std::mem::take(&mut self.unresolved);
             if keys.is_empty() {
                 return;
             }
             let mut moved = false;
             for key in &keys {
                 let Some(target) = self.targets.get_mut(key) else { continue };
-                let way = std::path::absolute(&key.path).map(|path| Way::to(&path)).unwrap_or_default();
+                let resolved = std::path::absolute(&key.path)
+                    .map(|path| ResolvedPath::follow(&path))
+                    .unwrap_or_default();
                 let folders = match key.kind {
                     Kind::File | Kind::Whole => Vec::new(),
-                    Kind::Tree => Tree::at(&way.end, &self.without).folders,
+                    Kind::Tree => Tree::at(&resolved.end, &self.excluded).folders,
                 };
-                if target.way != way || target.folders != folders {
+                if target.resolved != resolved || target.folders != folders {
                     moved = true;
-                    (target.way, target.folders) = (way, folders);
+                    (target.resolved, target.folders) = (resolved, folders);
                 }
             }
             if moved {
                 self.index();
             }
-            let armed = self.arm();
-            for key in self.through(&armed) {
-                self.astray.insert(key.clone());
-                self.soft(key);
+            let watched = self.update_watches();
+            for key in self.targets_below(&watched) {
+                self.unresolved.insert(key.clone());
+                self.report_when_quiet(key);
             }
         }
     }
 
-    /// Those that one of these folders matters to.
-    fn through(&self, folders: &BTreeSet<PathBuf>) -> Vec<Key> {
+    /// The targets that need one of these folders.
+    fn targets_below(&self, folders: &BTreeSet<PathBuf>) -> Vec<Key> {
         if folders.is_empty() {
             return Vec::new();
         }
         let uses = |target: &Target| {
             target
-                .way
+                .resolved
                 .folders()
                 .chain(target.folders.iter().map(PathBuf::as_path))
                 .any(|used| folders.contains(used))
@@ -402,16 +404,16 @@ impl Worker {
         self.targets.iter().filter(|(_, target)| uses(target)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Works out which names and folders matter to whom.
+    /// Works out which targets need which names and folders.
     fn index(&mut self) {
         self.names.clear();
         self.tree_folders.clear();
         self.needed.clear();
         for (key, target) in &self.targets {
-            for name in &target.way.names {
+            for name in &target.resolved.names {
                 self.names.entry(name.clone()).or_default().push(key.clone());
             }
-            for folder in target.way.folders() {
+            for folder in target.resolved.folders() {
                 if !self.needed.contains(folder) {
                     self.needed.insert(folder.to_owned());
                 }
@@ -425,24 +427,24 @@ impl Worker {
 
     /// Watches what is needed and nothing else. Returns the folders whose events may have been
     /// missed so far.
-    fn arm(&mut self) -> BTreeSet<PathBuf> {
+    fn update_watches(&mut self) -> BTreeSet<PathBuf> {
         let gone: Vec<PathBuf> =
-            self.armed.keys().filter(|folder| !self.needed.contains(*folder)).cloned().collect();
+            self.watched.keys().filter(|folder| !self.needed.contains(*folder)).cloned().collect();
         for folder in gone {
-            self.disarm(&folder);
+            self.unwatch_folder(&folder);
         }
         self.failed.retain(|folder, _| self.needed.contains(folder));
         let missing =
-            |folder: &&PathBuf| !self.armed.contains_key(*folder) && !self.failed.contains_key(*folder);
+            |folder: &&PathBuf| !self.watched.contains_key(*folder) && !self.failed.contains_key(*folder);
         let missing: Vec<PathBuf> = self.needed.iter().filter(missing).cloned().collect();
         for folder in &missing {
             let Some(identity) = Identity::of(folder) else { continue };
             match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
                 Ok(()) if Identity::of(folder) == Some(identity) => {
-                    self.armed.insert(folder.clone(), identity);
+                    self.watched.insert(folder.clone(), identity);
                 }
                 // Another one came in its place; its turn is the next round.
-                Ok(()) => self.disarm(folder),
+                Ok(()) => self.unwatch_folder(folder),
                 Err(error) => {
                     if let Some(reason) = reason(&error) {
                         self.failed.insert(folder.clone(), reason);
@@ -453,27 +455,27 @@ impl Worker {
         missing.into_iter().filter(|folder| !self.failed.contains_key(folder)).collect()
     }
 
-    /// Looks for what no event told.
-    fn look(&mut self) {
+    /// Looks for changes that raised no event.
+    fn poll(&mut self) {
         let began = Instant::now();
-        let moved = self.armed.iter().filter(|(folder, identity)| Identity::of(folder) != Some(**identity));
+        let moved = self.watched.iter().filter(|(folder, identity)| Identity::of(folder) != Some(**identity));
         let moved: BTreeSet<PathBuf> = moved.map(|(folder, _)| folder.clone()).collect();
         for folder in &moved {
             self.forget(folder);
         }
         let failed: BTreeSet<PathBuf> = std::mem::take(&mut self.failed).into_keys().collect();
-        let again = [self.through(&moved), self.through(&failed)];
-        self.astray.extend(again.into_iter().flatten());
+        let again = [self.targets_below(&moved), self.targets_below(&failed)];
+        self.unresolved.extend(again.into_iter().flatten());
         let other =
-            self.targets.iter().filter(|(key, target)| target.now(key, &self.without) != target.stamp);
+            self.targets.iter().filter(|(key, target)| target.now(key, &self.excluded) != target.stamp);
         for key in other.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.astray.insert(key.clone());
+            self.unresolved.insert(key.clone());
             if !self.waiting.contains_key(&key) {
-                self.soft(key);
+                self.report_when_quiet(key);
             }
         }
         let now = Instant::now();
-        self.next_look = self.timing.look.map(|look| now + look.max((now - began) * LOOK_SHARE));
+        self.next_poll = self.timing.poll.map(|look| now + look.max((now - began) * POLL_SHARE));
     }
 }
 

@@ -155,7 +155,7 @@ fn a_folder_that_vanished_without_an_event_is_watched_again() {
     let mut bench = Bench::new(EVENTS);
     fs::create_dir(bench.at("mount")).expect("a folder");
     fs::write(bench.at("mount/a.wasm"), "old").expect("a file");
-    let looking = Timing { look: Some(Duration::from_millis(50)), ..EVENTS };
+    let looking = Timing { poll: Some(Duration::from_millis(50)), ..EVENTS };
     (bench.watch, bench.changes) = Watch::with(looking, deaf_to_folders).expect("a watch");
     let [file] = bench.files(["mount/a.wasm"]);
     // Unmounting a file system tells nobody either: the folder of that name is another one.
@@ -186,7 +186,7 @@ impl Drop for Mounted {
 
 #[test]
 fn a_file_system_that_is_mounted_and_unmounted_is_noticed() {
-    let looking = Timing { look: Some(Duration::from_millis(50)), ..EVENTS };
+    let looking = Timing { poll: Some(Duration::from_millis(50)), ..EVENTS };
     let mut bench = Bench::new(looking);
     fs::create_dir(bench.at("mount")).expect("a folder");
     fs::write(bench.at("mount/a.wasm"), "below").expect("a file");
@@ -203,7 +203,7 @@ fn a_file_system_that_is_mounted_and_unmounted_is_noticed() {
 
 #[test]
 fn a_folder_with_two_names_is_noticed_under_both() {
-    let looking = Timing { look: Some(Duration::from_millis(50)), ..EVENTS };
+    let looking = Timing { poll: Some(Duration::from_millis(50)), ..EVENTS };
     let mut bench = Bench::new(looking);
     for folder in ["real", "bound"] {
         fs::create_dir(bench.at(folder)).expect("a folder");
@@ -222,7 +222,7 @@ fn a_folder_with_two_names_is_noticed_under_both() {
 fn deaf_to_folders(inbox: Inbox) -> impl EventHandler {
     move |event: notify::Result<Event>| {
         if event.as_ref().is_ok_and(|event| event.paths.iter().any(|path| path.ends_with("a.wasm"))) {
-            inbox.take(event);
+            inbox.push(event);
         }
     }
 }

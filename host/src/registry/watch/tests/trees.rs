@@ -46,8 +46,8 @@ fn what_is_left_out_of_a_tree_is_not_reported() {
         fs::create_dir_all(bench.at(folder)).expect("folders");
     }
     let tree = bench.at("tree");
-    let without = ["data", "later", "agents.toml"].map(|name| tree.join(name));
-    assert_eq!(bench.watch.trees_without([tree.clone()], without), []);
+    let excluded = ["data", "later", "agents.toml"].map(|name| tree.join(name));
+    assert_eq!(bench.watch.trees_without([tree.clone()], excluded), []);
     for file in ["data/tasks.db", "agents.toml", "later/tasks.db"] {
         fs::create_dir_all(tree.join(file).parent().expect("a folder")).expect("a folder");
         fs::write(tree.join(file), "x").expect("a file");
@@ -99,7 +99,7 @@ fn a_tree_that_comes_later_or_again_is_watched() {
 
 #[test]
 fn a_source_on_a_file_system_without_events_is_found_by_looking() {
-    let mut bench = Bench::new(Timing { look: Some(Duration::from_millis(50)), ..EVENTS });
+    let mut bench = Bench::new(Timing { poll: Some(Duration::from_millis(50)), ..EVENTS });
     fs::create_dir_all(bench.at("tree")).expect("folders");
     fs::write(bench.at("elsewhere"), "old").expect("a file");
     fs::hard_link(bench.at("elsewhere"), bench.at("tree/lib.rs")).expect("a second name");

@@ -1,4 +1,4 @@
-//! The way to a path, with every link on it: which names in which folders decide what it leads to.
+//! A path, resolved with every link on it: which names in which folders decide what it leads to.
 //!
 //! Pure but for looking at the file system; holds nothing.
 
@@ -7,25 +7,25 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Links on one way at the most, as in the kernel.
+/// Links in one path at the most, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// The names that a path is resolved through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct ResolvedPath {
     /// Each name that was looked up, by its real path; so each one's parent is a real folder.
     pub(super) names: BTreeSet<PathBuf>,
-    /// Those folders that hold a link or the end of the way: without them nothing is noticed.
-    pub(super) holders: BTreeSet<PathBuf>,
+    /// Those folders that hold a link or the end of the path: unless they are watched, nothing is noticed.
+    pub(super) link_folders: BTreeSet<PathBuf>,
     /// Where it ends: what is there, or the first name that is missing.
     pub(super) end: PathBuf,
 }
 
-impl Way {
+impl ResolvedPath {
     /// Follows `path`, which is absolute, as far as it goes.
-    pub(super) fn to(path: &Path) -> Self {
+    pub(super) fn follow(path: &Path) -> Self {
         let mut at = PathBuf::from("/");
-        let mut way = Self { end: at.clone(), ..Self::default() };
+        let mut resolved = Self { end: at.clone(), ..Self::default() };
         let mut left: Vec<OsString> = Vec::new();
         push(&mut left, &mut at, path);
         let mut links = 0;
@@ -35,13 +35,13 @@ impl Way {
                 continue;
             }
             let next = at.join(name);
-            way.names.insert(next.clone());
-            way.end.clone_from(&next);
-            // It may vanish, or be out of reach: then the way ends here, for now.
+            resolved.names.insert(next.clone());
+            resolved.end.clone_from(&next);
+            // It may vanish, or be out of reach: then the path ends here, for now.
             let kind = fs::symlink_metadata(&next).map(|metadata| metadata.file_type());
             match kind {
                 Ok(kind) if kind.is_symlink() => {
-                    way.holders.insert(at.clone());
+                    resolved.link_folders.insert(at.clone());
                     links += 1;
                     match fs::read_link(&next) {
                         Ok(target) if links <= MAX_LINKS => push(&mut left, &mut at, &target),
@@ -50,20 +50,20 @@ impl Way {
                 }
                 Ok(kind) if kind.is_dir() && !left.is_empty() => at = next,
                 _ => {
-                    way.holders.insert(at.clone());
+                    resolved.link_folders.insert(at.clone());
                     break;
                 }
             }
         }
-        way
+        resolved
     }
 
     /// Where a path leads, as far as it goes.
-    pub(super) fn real(path: &Path) -> PathBuf {
-        std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| Self::to(&path).end)
+    pub(super) fn target_of(path: &Path) -> PathBuf {
+        std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| Self::follow(&path).end)
     }
 
-    /// The folders in which those names are.
+    /// The folders of those names.
     pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
         self.names.iter().filter_map(|name| name.parent())
     }
@@ -97,25 +97,25 @@ mod tests {
         fs::write(root.join("real/deep/a.wasm"), "").expect("a file");
         symlink("real/deep", root.join("current")).expect("a link");
         symlink("../current/a.wasm", root.join("real/a.wasm")).expect("a link");
-        let way = Way::to(&root.join("real/a.wasm"));
-        assert_eq!(way.end, root.join("real/deep/a.wasm"));
+        let resolved = ResolvedPath::follow(&root.join("real/a.wasm"));
+        assert_eq!(resolved.end, root.join("real/deep/a.wasm"));
         for name in ["real", "real/a.wasm", "current", "real/deep", "real/deep/a.wasm"] {
-            assert!(way.names.contains(&root.join(name)), "{name}: {way:?}");
+            assert!(resolved.names.contains(&root.join(name)), "{name}: {resolved:?}");
         }
-        assert_eq!(way.holders, ["", "real", "real/deep"].map(|name| root.join(name)).into());
-        assert!(way.folders().any(|folder| folder == Path::new("/")), "{way:?}");
+        assert_eq!(resolved.link_folders, ["", "real", "real/deep"].map(|name| root.join(name)).into());
+        assert!(resolved.folders().any(|folder| folder == Path::new("/")), "{resolved:?}");
     }
 
     #[test]
     fn a_way_that_ends_early_ends_at_the_missing_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().canonicalize().expect("a real path");
-        let way = Way::to(&root.join("not/there/a.wasm"));
-        assert_eq!((way.end, way.holders), (root.join("not"), [root.clone()].into()));
+        let resolved = ResolvedPath::follow(&root.join("not/there/a.wasm"));
+        assert_eq!((resolved.end, resolved.link_folders), (root.join("not"), [root.clone()].into()));
         symlink("b", root.join("a")).expect("a link");
         symlink("a", root.join("b")).expect("a link");
-        assert!(Way::to(&root.join("a/x")).names.contains(&root.join("b")), "a loop ends");
+        assert!(ResolvedPath::follow(&root.join("a/x")).names.contains(&root.join("b")), "a loop ends");
         fs::write(root.join("file"), "").expect("a file");
-        assert_eq!(Way::to(&root.join("file/x")).end, root.join("file"));
+        assert_eq!(ResolvedPath::follow(&root.join("file/x")).end, root.join("file"));
     }
 }
