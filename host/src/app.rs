@@ -122,8 +122,8 @@ impl Host {
             scopes: scopes(&config),
         };
         let agents: Vec<_> = config.agents.values().cloned().map(Arc::new).collect();
-        let register = |key: &AgentKey, text: &str| live::registered(&config, key, text);
-        let registry = Registry::new(engine.clone(), settings, clock, store, agents, register)?;
+        let read = |key: &AgentKey, text: &str| registry::stored_settings(&config, key, text);
+        let registry = Registry::new(engine.clone(), settings, clock, store, agents, read)?;
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
         Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)) })
     }

@@ -17,7 +17,7 @@ use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{self, AgentId, AgentKey, Digest, Principal};
 use crate::registry::{
     self, ChangeError, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing, RegisterError,
-    Registration, Snapshot, registered_from_json,
+    Registration, Snapshot, registered_from_json, stored_settings,
 };
 
 /// What becomes part of every generated agent's tags.
@@ -233,11 +233,7 @@ impl Operations {
         let key = AgentKey::new(&who.tenant, &template);
         let made = Generate { template: key, ids: ids.clone(), tags, max_concurrent };
         let config = self.handles.config.load_full();
-        let read = |key: &AgentKey, text: &str| {
-            let settings = serde_json::from_str(text).unwrap_or_default();
-            registered_from_json(&config, key, &settings)
-                .map_err(|problems| RegisterError::Invalid(problem_text(&key.id, &problems)))
-        };
+        let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
         let generated = self.registry().generate(made, read, self.may_place(who)).await;
         generated.map_err(|error| register_failure(&template, error))?;
         Ok(Agents { success: true, registered: ids.len(), template, agents: ids })
@@ -336,7 +332,7 @@ fn runs(snapshot: &Snapshot, who: &Principal, digest: &Digest) -> bool {
 }
 
 /// The settings' problems, with keys as the client wrote them.
-pub(super) fn problem_text(id: &AgentId, problems: &Problems) -> String {
+fn problem_text(id: &AgentId, problems: &Problems) -> String {
     let prefix = format!("agents.{id}.");
     let lines = problems.problems.iter().map(|problem| {
         let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
@@ -349,7 +345,7 @@ fn register_failure(id: &AgentId, error: RegisterError) -> Failure {
     let message = error.to_string();
     match error {
         RegisterError::Exists(other) => Failure::Conflict { message, agent: other.as_str().into() },
-        RegisterError::Invalid(_) | RegisterError::NoSuchAgent(_) => {
+        RegisterError::Invalid(_) | RegisterError::NoSuchAgent(_) | RegisterError::Settings(_) => {
             Failure::Invalid { field: None, message }
         }
         RegisterError::NoComponent(_) => Failure::Invalid { field: Some("component".to_owned()), message },

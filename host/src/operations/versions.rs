@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::failure::agent_id;
-use super::registration::{change_failure, problem_text};
+use super::registration::change_failure;
 use super::{AgentPage, Failure, Operation, Operations, Request};
 use crate::domain::{AgentKey, Digest, Principal};
-use crate::registry::registered_from_json;
+use crate::registry::stored_settings;
 
 /// Lets a version in.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -60,10 +60,7 @@ impl Operations {
         let stamp = digest_in("stamp", stamp)?;
         let config = self.handles.config.load_full();
         let key = AgentKey::new(&who.tenant, &id);
-        let read = |key: &AgentKey, text: &str| {
-            let settings = serde_json::from_str(text).unwrap_or_default();
-            registered_from_json(&config, key, &settings).map_err(|problems| problem_text(&key.id, &problems))
-        };
+        let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
         let approved = self.registry().approve(&key, digest, stamp, read, self.may_place(who)).await;
         let entry = approved.map_err(|error| change_failure(&id, error))?;
         Ok(self.in_full(who, &entry))

@@ -42,7 +42,7 @@ pub use probation::CallReport;
 pub use record::{Blocked, Pending, ProbationProgress, Record, Release};
 pub use register::{
     Component, Generate, MAX_GENERATED, MayPlace, Place, Placing, RegisterError, Registration,
-    registered_from_json,
+    StoredSettingsError, registered_from_json, stored_settings,
 };
 pub use reload::SettingsChange;
 pub use snapshot::{AgentEntry, Incarnation, Snapshot};
@@ -114,7 +114,7 @@ fn resumed(
     record: Record,
     now: SystemTime,
     store: Option<&Store>,
-    read: impl Fn(&AgentKey, &str) -> Result<AgentConfig, String>,
+    read: impl Fn(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
 ) -> AgentEntry {
     let kept = |config: &AgentConfig| store.and_then(|store| store.digest_at(&config.component));
     let text = record.under.clone().filter(|text| *text != settings_text(&config, kept(&config)));
@@ -129,7 +129,7 @@ fn resumed(
             AgentEntry::loading(Arc::new(held), Arc::new(record)).with_latest_config(&config, kept, now)
         }
         Some(Err(reason)) => {
-            tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
+            tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, %reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
             AgentEntry::loading(config, Arc::new(record))
         }
         None => AgentEntry::loading(config, Arc::new(record)),
@@ -139,7 +139,7 @@ fn resumed(
 impl Registry {
     /// A registry in which each of `agents` is `loading` until [`Registry::load`] has seen to it.
     /// With a store it remembers what serves, and brings back what was registered at run time:
-    /// `register` makes their settings of the JSON text that was kept. Call it within a runtime.
+    /// `read` is [`stored_settings`] under the settings file. Call it within a runtime.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -149,7 +149,7 @@ impl Registry {
         clock: Arc<dyn Clock>,
         store: Option<Store>,
         agents: impl IntoIterator<Item = Arc<AgentConfig>>,
-        register: impl Fn(&AgentKey, &str) -> Result<AgentConfig, String>,
+        read: impl Fn(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
     ) -> Result<Self, StoreError> {
         let (mut records, floor) = match &store {
             Some(store) => {
@@ -175,7 +175,7 @@ impl Registry {
                     store.write([(&config.key, &record)])?;
                 }
             }
-            entries.push(resumed(config, record, clock.now(), store.as_ref(), &register));
+            entries.push(resumed(config, record, clock.now(), store.as_ref(), &read));
         }
         let (registered, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
@@ -197,11 +197,11 @@ impl Registry {
         }
         let mut unread = HashSet::new();
         for (key, record) in registered {
-            match register(&key, record.registered.as_deref().unwrap_or_default()) {
+            match read(&key, record.registered.as_deref().unwrap_or_default()) {
                 Ok(config) => entries.push(AgentEntry::loading(Arc::new(config), Arc::new(record))),
                 // It stays on disk as it is, for a host that can read it.
                 Err(reason) => {
-                    tracing::error!(tenant = %key.tenant, agent = %key.id, reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
+                    tracing::error!(tenant = %key.tenant, agent = %key.id, %reason, "an agent that was registered at run time cannot be brought back; it comes back at a start at which agents.toml allows for its settings");
                     unread.extend(record.digests());
                     retired.insert(key, record.bare());
                 }

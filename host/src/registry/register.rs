@@ -49,6 +49,9 @@ pub enum RegisterError {
     /// Too many others do the same.
     #[error("{MAX_REGISTERING} agents are being registered already; try again in a few seconds")]
     Busy,
+    /// The settings that are to be stored could not be read at the next start.
+    #[error(transparent)]
+    Settings(#[from] StoredSettingsError),
     /// What else stands in the way.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -110,6 +113,32 @@ pub fn registered_from_json(
         *component = component_in(&config.server.data_dir, &digest).display().to_string();
     }
     agent_from_json(config, key, &settings)
+}
+
+/// Why the settings that were stored of an agent cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoredSettingsError {
+    /// They are no JSON object any more.
+    #[error("its stored settings are damaged ({0}); register the agent again, or restore registry.db")]
+    Damaged(String),
+    /// Settings like these are not valid any more.
+    #[error("its stored settings are no longer valid: {0}")]
+    Invalid(Problems),
+}
+
+/// The settings of an agent from the JSON text under which they are stored: of one that was registered, or as
+/// they wait for approval.
+///
+/// # Errors
+/// If the text is damaged, or what is wrong with the settings.
+pub fn stored_settings(
+    config: &Config,
+    key: &AgentKey,
+    text: &str,
+) -> Result<AgentConfig, StoredSettingsError> {
+    let settings: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| StoredSettingsError::Damaged(error.to_string()))?;
+    registered_from_json(config, key, &settings).map_err(StoredSettingsError::Invalid)
 }
 
 /// An agent to be registered.
@@ -198,15 +227,14 @@ impl Registry {
         self.registered(&key, self.commit(vec![attempt], Unity::Each).await.pop())
     }
 
-    /// Makes agents of a template, all or none; `read` makes an agent's settings of the text under
-    /// which they are remembered.
+    /// Makes agents of a template, all or none; `read` is [`stored_settings`] under the settings file.
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
     pub async fn generate(
         &self,
         generate: Generate,
-        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, RegisterError>,
+        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
         may_place: MayPlace,
     ) -> Result<(), RegisterError> {
         let began = Instant::now();
@@ -314,5 +342,32 @@ impl Registry {
             Some(Outcome::Stale) => ChangeError::Overtaken(key.id.clone()).into(),
             None => ChangeError::Failed(LoadFailure::Interrupted).into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{NoEnvironment, parse};
+    use crate::domain::TenantId;
+
+    #[test]
+    fn stored_settings_that_are_damaged_are_not_taken_for_empty_ones() {
+        let config = parse("", "agents.toml", Path::new("/srv"), &NoEnvironment).expect("settings");
+        let id = AgentId::parse("a").expect("an id");
+        let key = AgentKey::new(&TenantId::default_tenant(), &id);
+        let text = r#"{"component":"a.wasm","name":"A","tags":["x"]}"#;
+        let read = stored_settings(&config, &key, text).expect("settings");
+        assert_eq!((read.key, read.overlay.name.as_deref()), (key.clone(), Some("A")));
+        for end in 0..text.len() {
+            let damaged = stored_settings(&config, &key, &text[..end]);
+            assert!(matches!(damaged, Err(StoredSettingsError::Damaged(_))), "{end}: {damaged:?}");
+        }
+        for (other, word) in [("[]", "damaged"), ("null", "damaged"), (r#"{"component":1}"#, "component")] {
+            let error = stored_settings(&config, &key, other).expect_err("it is refused").to_string();
+            assert!(error.contains(word), "{other}: {error}");
+        }
     }
 }

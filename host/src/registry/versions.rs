@@ -16,7 +16,7 @@ use super::load::LoadFailure;
 use super::outcome::Outcome;
 use super::probation::{CallReport, NextStep};
 use super::record::{Cause, Pending, Release};
-use super::register::{MayPlace, Placing, allowed};
+use super::register::{MayPlace, Placing, StoredSettingsError, allowed};
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::{CHANGED_PROBATIONS, Inner, Registry};
@@ -62,9 +62,9 @@ pub enum ChangeError {
         /// The digest that was named.
         digest: Digest,
     },
-    /// The settings that wait cannot be read any more.
-    #[error("the settings that wait are no longer right: {0}")]
-    Settings(String),
+    /// The settings that wait cannot be used any more.
+    #[error("what waits cannot be approved: {0}")]
+    Settings(#[from] StoredSettingsError),
     /// Something else waits than what was meant.
     #[error(
         "{asked} is not what waits of agent `{agent}`: {waits} waits by now. Look at that one, and approve its digest"
@@ -114,7 +114,7 @@ pub(super) struct FailedProbation {
 
 impl Registry {
     /// Lets in the version of this digest, which waits or was taken back, with the settings that wait
-    /// with it: `read` makes them of the text that was kept of one that was registered. With a `stamp`,
+    /// with it: `read` is [`stored_settings`](super::stored_settings) under the settings file. With a `stamp`,
     /// only if all that waits is what it was when that was seen.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Registry {
         key: &AgentKey,
         digest: Digest,
         stamp: Option<Digest>,
-        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, String>,
+        read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
         may_place: MayPlace,
     ) -> Result<Arc<AgentEntry>, ChangeError> {
         let began = Instant::now();
@@ -155,7 +155,7 @@ impl Registry {
         let settings = pending.and_then(|pending| pending.settings.as_deref());
         let (config, basis) = match settings {
             Some(text) if entry.is_registered() => {
-                let config = read(key, text).map_err(ChangeError::Settings)?;
+                let config = read(key, text)?;
                 (Arc::new(config), Basis::Waiting { settings: text.into() })
             }
             Some(_) => (entry.latest_config().clone(), Basis::Standing),

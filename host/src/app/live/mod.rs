@@ -17,7 +17,6 @@ use crate::auth::Authenticator;
 use crate::config::ServerConfig;
 use crate::registry::{Changes, Watch};
 use crate::telemetry::event::Event;
-pub(super) use settings::registered;
 
 /// A host whose files are followed.
 pub(super) struct Live {

@@ -12,7 +12,7 @@ use crate::auth::Authenticator;
 use crate::config::diff::{self, Diff};
 use crate::config::{AgentConfig, Config, ServerConfig};
 use crate::domain::{AgentId, AgentKey};
-use crate::registry::{AgentEntry, SettingsChange, Snapshot, Watch, registered_from_json};
+use crate::registry::{AgentEntry, SettingsChange, Snapshot, Watch, stored_settings};
 use crate::telemetry::event::Event;
 
 /// What changes.
@@ -135,7 +135,7 @@ fn agents_change(snapshot: &Snapshot, new: &Config) -> SettingsChange {
     // Registered agents whose settings mean something else under the new ones.
     let again = |entry: &Arc<AgentEntry>| {
         let text = entry.record().registered.as_deref()?;
-        let read = registered(new, &entry.key, text).ok()?;
+        let read = stored_settings(new, &entry.key, text).ok()?;
         (read != **entry.latest_config()).then(|| Arc::new(read))
     };
     SettingsChange { put, registered: snapshot.agents().filter_map(again).collect(), removed }
@@ -160,10 +160,4 @@ async fn load(host: Arc<Host>, agents: Vec<Arc<AgentConfig>>, diff: Diff) {
         let keys = diff.at_restart.join(", ");
         tracing::warn!(name: Event::SettingsPending.name(), keys, "settings wait for a restart");
     }
-}
-
-/// The settings of an agent that was registered at run time, from the text that was kept.
-pub(in crate::app) fn registered(config: &Config, key: &AgentKey, text: &str) -> Result<AgentConfig, String> {
-    let settings = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    registered_from_json(config, key, &settings).map_err(|problems| problems.to_string())
 }
