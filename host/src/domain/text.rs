@@ -45,8 +45,14 @@ pub fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, word)| word)
 }
 
+/// Whether a text is of visible ASCII characters and blanks alone, as nearly all are: found out without
+/// looking at each as a character.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte))
+}
+
 fn escaped(text: &str, hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&hostile) {
+    if is_plain(text) || !text.contains(&hostile) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -61,7 +67,7 @@ fn escaped(text: &str, hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
 pub fn json(text: &str) -> Cow<'_, str> {
     // A line end between values is none of a string's.
     let hostile = |c: char| is_hostile(c) && !matches!(c, '\n' | '\t' | '\r');
-    if !text.contains(hostile) {
+    if is_plain(text) || !text.contains(hostile) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -126,7 +132,7 @@ impl<W: Write> Escaper<W> {
 impl<W: Write> Write for Escaper<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let hostile = |c| self.escapes && is_hostile(c);
-        if text.len() <= self.left && !text.contains(hostile) {
+        if text.len() <= self.left && (is_plain(text) || !text.contains(hostile)) {
             self.left -= text.len();
             return self.out.write_str(text);
         }
