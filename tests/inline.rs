@@ -39,6 +39,7 @@ const LONG: &[&str] = &[
     "sleep 1",
     "random 65536",
     "poll-many 200",
+    "system load",
     "host-calls 1000",
     "log-flood 100 10",
     "huge-output 200000",
@@ -50,7 +51,7 @@ const LONG: &[&str] = &[
 #[test]
 fn what_turns_out_to_be_long_is_not_begun_where_it_is_accepted_again() {
     let agents = (0..LONG.len())
-        .map(|number| format!("[agents.a-{number}]\ncomponent = \"<hostile>\"\nlimits.fuel = 100_000_000\n"));
+        .map(|number| format!("[agents.a-{number}]\ncomponent = \"<hostile>\"\nlimits.fuel = 100_000_000\ngrants.system = true\n"));
     let host = Held::new(&agents.collect::<String>());
     for (number, long) in LONG.iter().enumerate() {
         let agent = format!("a-{number}");

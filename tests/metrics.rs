@@ -27,6 +27,7 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
         ("stockade_agent_reload_failing{tenant=\"default\",agent=\"gone\"}", 1.0),
         ("stockade_reloads_total{outcome=\"failed\"}", 1.0),
         ("stockade_log_lines_dropped_total", 0.0),
+        ("stockade_calls_begun_inline_total", 0.0),
     ] {
         assert_eq!(value(&page, line), Some(expected), "{line}\n{page}");
     }

@@ -63,6 +63,8 @@ impl CallState {
         // What a backend does before it waits may take long.
         self.leave_inline().await;
         let services = self.backends.0.clone();
+        // Nobody knows how long it takes.
+        self.leave_inline().await;
         let answer = run(&services).await;
         if let Ok(answer) = &answer {
             self.meter.charge_bytes(size(answer))?;

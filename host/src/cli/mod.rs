@@ -261,9 +261,9 @@ fn problems(error: &LoadError) -> serde_json::Value {
 /// The threads of a command that works in-process.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
-    // Where there is one processor, a call that has its turn on one of them leaves another for others.
-    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
-        threads.worker_threads(2);
+    // One more than there are processors: while short calls have their turns on the others, it answers.
+    if let Ok(processors) = std::thread::available_parallelism() {
+        threads.worker_threads(processors.get() + 1);
     }
     Ok(threads.enable_all().build()?)
 }

@@ -12,7 +12,7 @@ pub(super) const SHORT_FUEL: u64 = 20_000;
 pub(super) const SHORT_MEMORY: u64 = 2 * 1024 * 1024;
 /// How long instantiating and running a short call takes, and a turn on a thread that accepts calls at its
 /// next crossing.
-pub(super) const SHORT_TIME: Duration = Duration::from_micros(150);
+pub(super) const SHORT_TIME: Duration = Duration::from_micros(200);
 
 /// What no busy machine makes of a short call: the call itself was long.
 const SURELY_LONG: Duration = Duration::from_millis(10);
@@ -24,9 +24,9 @@ const LESS_TRUST: u32 = 4;
 const LEAST_TRUST: u32 = FIRST_TRUST << 10;
 /// A version that was trusted for so many times as long as that took is trusted sooner the next time.
 const FORGIVEN: u32 = 16;
-/// What a call takes away that was long by the clock alone: the machine may have been busy. About one of so
-/// many may be.
-const SLOW: u32 = 8;
+/// Calls that were long by the clock alone, one after another, after which a version is slow: a busy machine
+/// makes some calls long, and no long call short.
+const SLOW: u32 = 32;
 
 /// How long the calls of one version are.
 #[derive(Debug)]
@@ -35,11 +35,14 @@ pub struct Pace {
     short: AtomicU32,
     /// So many are needed.
     needed: AtomicU32,
+    /// Calls since one that was short by the clock.
+    slow: AtomicU32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { short: AtomicU32::new(0), needed: AtomicU32::new(FIRST_TRUST) }
+        let (short, needed) = (AtomicU32::new(0), AtomicU32::new(FIRST_TRUST));
+        Self { short, needed, slow: AtomicU32::new(SLOW) }
     }
 }
 
@@ -62,11 +65,17 @@ impl Pace {
     /// Whether a call may begin on the thread that accepted it.
     pub fn is_short(&self) -> bool {
         self.short.load(Ordering::Relaxed) >= self.needed.load(Ordering::Relaxed)
+            && self.slow.load(Ordering::Relaxed) < SLOW
     }
 
     /// Takes note of a call. Counts are approximate where several end at once, which changes nothing.
     pub fn note(&self, call: Paced) {
         let (short, needed) = (self.short.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
+        let slow = self.slow.load(Ordering::Relaxed);
+        let slower = if call.wall > SHORT_TIME { SLOW.min(slow + 1) } else { 0 };
+        if slower != slow {
+            self.slow.store(slower, Ordering::Relaxed);
+        }
         let is_short = call.answered
             && call.turns <= 1
             && call.fuel <= SHORT_FUEL
@@ -79,13 +88,11 @@ impl Pace {
             if short >= needed {
                 self.needed.store((needed * LESS_TRUST).min(LEAST_TRUST), Ordering::Relaxed);
             }
-        } else if call.wall > SHORT_TIME {
-            self.short.store(short.saturating_sub(SLOW), Ordering::Relaxed);
         } else if needed > FIRST_TRUST && short >= needed.saturating_mul(FORGIVEN) {
-            let sooner = needed / LESS_TRUST;
-            self.needed.store(sooner.max(FIRST_TRUST), Ordering::Relaxed);
-            self.short.store(sooner.max(FIRST_TRUST) + SLOW, Ordering::Relaxed);
-        } else if needed > FIRST_TRUST || short < needed + 4 * SLOW {
+            let sooner = FIRST_TRUST.max(needed / LESS_TRUST);
+            self.needed.store(sooner, Ordering::Relaxed);
+            self.short.store(sooner, Ordering::Relaxed);
+        } else if needed > FIRST_TRUST || short < needed {
             self.short.store(short + 1, Ordering::Relaxed);
         }
     }
@@ -161,12 +168,17 @@ mod tests {
         after(1_000, &pace, SHORT);
         let slow = Paced { wall: SHORT_TIME * 10, ..SHORT };
         for _ in 0..1_000 {
-            after(1, &pace, slow);
+            after(SLOW - 1, &pace, slow);
             assert!(pace.is_short());
-            after(2 * SLOW, &pace, SHORT);
+            after(1, &pace, SHORT);
         }
-        after(20, &pace, slow);
+        after(SLOW, &pace, slow);
         assert!(!pace.is_short());
+        after(1, &pace, SHORT);
+        assert!(pace.is_short());
+        let pace = Pace::default();
+        after(1_000, &pace, slow);
+        assert!(!pace.is_short(), "it never was");
     }
 
     #[test]

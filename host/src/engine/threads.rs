@@ -38,6 +38,10 @@ const LOOKS_IN_VAIN: u32 = 100;
 const SPARES_EACH: usize = 2;
 /// How long closing waits for threads that are held.
 const CLOSING: Duration = Duration::from_secs(1);
+/// What a call that finds too many others counts, where one that does not counts one the other way.
+const CROWDED: u32 = 4;
+/// The most that all of them count.
+const MOST_CROWDED: u32 = 64;
 /// How much lower the priority of guests is than that of who answers; compiling is lower still.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 3;
@@ -100,6 +104,8 @@ struct QueueState {
     inline: u64,
     /// How many turns there were on threads that accept calls.
     inline_turns: u64,
+    /// How often of late there were too many for one more: such times count more than others.
+    crowd: u32,
 }
 
 /// A turn that has ended.
@@ -175,8 +181,8 @@ impl Queue {
     }
 
     /// Takes a place for a turn on this thread, and gives its number, if nobody waits for one and so few have
-    /// theirs that threads are left for others. Where many do, their own threads serve them better: nobody
-    /// sleeps there then, and each thread stays with what it does.
+    /// theirs that a thread is left for others. Where many come at once, the guests' threads serve them better:
+    /// nobody sleeps there then, and each thread stays with what it does.
     fn begin_inline(&self, clock: &RunClock) -> Option<(usize, u64)> {
         // A guest's host call is no thread that accepts calls.
         if current_run().number > 0 {
@@ -185,6 +191,11 @@ impl Queue {
         let mut state = self.state.lock();
         let busy = state.threads.len().saturating_sub(state.idle) + state.inline.count_ones() as usize;
         if state.closed || busy >= self.inline.len() || !state.runnable.is_empty() {
+            state.crowd = MOST_CROWDED.min(state.crowd + CROWDED);
+            return None;
+        }
+        state.crowd = state.crowd.saturating_sub(1);
+        if state.crowd > CROWDED {
             return None;
         }
         let place = (!state.inline).trailing_zeros() as usize;
@@ -414,10 +425,10 @@ impl GuestThreads {
     }
 }
 
-/// How many calls may have their first turns on threads of `runtime` at once: half of them are left for others.
+/// How many calls may have their first turns on threads of `runtime` at once: one is always left for others.
 fn most_inline(runtime: &tokio::runtime::Handle) -> usize {
     match runtime.runtime_flavor() {
-        RuntimeFlavor::MultiThread => (runtime.metrics().num_workers() / 2).min(64),
+        RuntimeFlavor::MultiThread => (runtime.metrics().num_workers() - 1).min(63),
         // Its one thread answers everybody.
         _ => 0,
     }

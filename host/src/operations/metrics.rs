@@ -51,6 +51,7 @@ impl Operations {
             Metric::single(metrics::UPTIME, self.handles.started.elapsed().as_secs_f64()),
             Metric::single(metrics::REQUESTS, self.handles.shutdown.in_flight() as f64),
             Metric::single(metrics::LOG_DROPPED, telemetry::lines_dropped() as f64),
+            Metric::single(metrics::INLINE, scheduler.inline_turns() as f64),
             Metric { name: metrics::AGENTS, samples: by_status.collect() },
             Metric { name: metrics::RELOADS, samples: outcomes.into() },
             per_agent(metrics::RELOAD_FAILING, &|entry| {

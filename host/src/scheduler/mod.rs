@@ -168,6 +168,11 @@ impl Scheduler {
         Routing { verdict: decision.verdict, ranked, explanation }
     }
 
+    /// How many calls began on the thread that accepted them, since the start.
+    pub fn inline_turns(&self) -> u64 {
+        self.inner.engine.inline_turns()
+    }
+
     /// What `agent` is doing now and has done since the start.
     pub fn load_of(&self, agent: &AgentKey) -> AgentLoad {
         let (running, queued) = self.inner.gate.occupancy(agent);

@@ -55,6 +55,11 @@ const fn gauge(name: &'static str, help: &'static str) -> Name {
 pub const UPTIME: Name = gauge("stockade_uptime_seconds", "Seconds since the host started");
 /// Requests that are being answered.
 pub const REQUESTS: Name = gauge("stockade_requests_in_flight", "Requests that are being answered");
+/// Calls that began on the thread that accepted them.
+pub const INLINE: Name = counter(
+    "stockade_calls_begun_inline",
+    "Calls that were known to be short, and began on the thread that accepted them",
+);
 /// Agents in each status.
 pub const AGENTS: Name = gauge("stockade_agents", "Agents in each status");
 /// Ends of attempts to change what serves.
