@@ -3,7 +3,7 @@
 mod live;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::operations::{self, Operations, RequestIds};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
-use crate::storage;
+use crate::storage::{Access, DataFolder, StorageError};
 use crate::telemetry::event::Event;
 
 /// At the start, agents that still load keep the host from being ready for as long as in so much time at
@@ -40,16 +40,9 @@ pub enum StartError {
     /// The engine could not be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The data folder cannot be used.
-    #[error(
-        "cannot use the data folder {path}: {reason}; set `data_dir` in [server] to one that this user can write"
-    )]
-    DataDir {
-        /// The folder.
-        path: String,
-        /// What the operating system says.
-        reason: std::io::Error,
-    },
+    /// The data folder, or what is kept in it, cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {listen}: {reason}; stop what listens there, or choose another address with `--listen`"
@@ -98,6 +91,8 @@ pub struct Host {
     /// What compiles and sandboxes them.
     pub engine: Arc<Engine>,
     config: Arc<ArcSwap<Config>>,
+    /// Where everything is kept; with a host that serves, its lock.
+    folder: DataFolder,
 }
 
 impl Host {
@@ -106,12 +101,21 @@ impl Host {
     /// # Errors
     /// If the engine, the data folder or what is remembered in it cannot be had.
     pub fn new(config: Config, purpose: Purpose) -> Result<Self, StartError> {
-        let data_dir = config.server.data_dir.as_path();
-        make_private(data_dir)?;
+        let access = match purpose {
+            Purpose::Ask => Access::Shared,
+            Purpose::Serve(_) => Access::Exclusive,
+        };
+        let folder = DataFolder::open(&config.server.data_dir, access)?;
+        Self::on(folder, config, purpose)
+    }
+
+    /// The same in a data folder that is open.
+    fn on(folder: DataFolder, config: Config, purpose: Purpose) -> Result<Self, StartError> {
         let (store, compiler) = match purpose {
             Purpose::Ask => (None, Compiler::InProcess),
-            Purpose::Serve(compiler) => (Some(Store::open(data_dir)?), compiler),
+            Purpose::Serve(compiler) => (Some(Store::open(&folder)?), compiler),
         };
+        let data_dir = folder.path();
         let services = Arc::new(Services::default());
         let runtime = tokio::runtime::Handle::current();
         let engine = Arc::new(Engine::new(&config.engine, Some(data_dir), compiler, services, runtime)?);
@@ -125,7 +129,7 @@ impl Host {
         let read = |key: &AgentKey, text: &str| registry::stored_settings(&config, key, text);
         let registry = Registry::new(engine.clone(), settings, clock, store, agents, read)?;
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
-        Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)) })
+        Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)), folder })
     }
 
     /// The settings that hold now.
@@ -282,11 +286,12 @@ impl Server {
     /// [`StartError`] says what to change.
     pub async fn bind(config: Config, file: SettingsFile, compiler: Compiler) -> Result<Self, StartError> {
         let listen = config.server.listen;
-        make_private(&config.server.data_dir)?;
-        let (authenticator, admin_key) = authenticator(&config)?;
+        // Nothing is made in a folder that is another host's, or of a newer program.
+        let folder = DataFolder::open(&config.server.data_dir, Access::Exclusive)?;
+        let (authenticator, admin_key) = authenticator(&config, &folder)?;
         let bound = TcpListener::bind(listen).await.and_then(|l| Ok((l.local_addr()?, l)));
         let (address, listener) = bound.map_err(|reason| StartError::Listen { listen, reason })?;
-        let host = Host::new(config, Purpose::Serve(compiler))?;
+        let host = Host::on(folder, config, Purpose::Serve(compiler))?;
         let shutdown = Shutdown::new();
         let api = host.api(authenticator, shutdown.clone());
         Ok(Self { host, file, listener, api, shutdown, address, admin_key })
@@ -331,13 +336,16 @@ impl Server {
 }
 
 /// Which keys are accepted under `config`: the host's own where there is no other.
-fn authenticator(config: &Config) -> Result<(Authenticator, Option<AdminKey>), StartError> {
+fn authenticator(
+    config: &Config,
+    folder: &DataFolder,
+) -> Result<(Authenticator, Option<AdminKey>), StartError> {
     let startup = auth::startup(config.server.listen, &config.auth)?;
     for warning in &startup.warnings {
         tracing::warn!("{warning}");
     }
     let admin_key = match startup.needs_admin_key {
-        true => Some(auth::load_or_create(&config.server.data_dir)?),
+        true => Some(auth::load_or_create(folder)?),
         false => None,
     };
     let secret = admin_key.as_ref().map(|key| &key.secret);
@@ -390,16 +398,6 @@ fn random_request_ids() -> RequestIds {
         }
         RequestId::from_random(pool.pop().unwrap_or_default())
     })
-}
-
-/// Makes the data folder, for this user alone: agents' settings are in it, and code that is run.
-fn make_private(path: &Path) -> Result<(), StartError> {
-    let made = storage::files::private_folder(path);
-    let mended = made.map_err(|reason| StartError::DataDir { path: path.display().to_string(), reason })?;
-    if mended {
-        tracing::warn!(folder = %path.display(), "others could look into the data folder; it is this user's alone now");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

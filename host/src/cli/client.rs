@@ -15,9 +15,9 @@ use tower_service::Service;
 
 use super::{CommandError, Exit, Global, runtime};
 use crate::app::{Host, Purpose};
-use crate::auth::ADMIN_KEY_FILE;
 use crate::config::{Environment, KEY_VARIABLE, ProcessEnvironment, SERVER_VARIABLE, variable};
 use crate::domain::{AgentId, text};
+use crate::storage::DataFolder;
 
 /// The host that runs, which a command asks.
 #[derive(Debug, Args)]
@@ -223,7 +223,7 @@ impl ServerArgs {
                 "{file} leaves the port to the system: name the host with `--server URL` or {SERVER_VARIABLE}"
             );
         }
-        let own = config.server.data_dir.join(ADMIN_KEY_FILE);
+        let own = DataFolder::admin_key_in(&config.server.data_dir);
         let key = match self.key(environment)? {
             Some(key) => key,
             None if own.is_file() => Key::read(&own)?,

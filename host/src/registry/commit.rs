@@ -1,9 +1,10 @@
 //! The one place where what serves changes: attempts in, the next snapshot out.
 //!
-//! Holds one lock from looking at the records to swapping the snapshot. The order is what makes a
-//! crash harmless: a component is on disk before a record names it, a record is on disk before its
-//! version serves. And it makes a fault of our own harmless: whatever can fail is done before anything
-//! is written, so that nothing stands between what is written and what serves (`enact`).
+//! A change has its agents to itself (`reserve`) from looking at their records until what it decided serves;
+//! changes of other agents go on beside it. The order is what makes a crash harmless: a component is on disk
+//! before a record names it, a record is on disk before its version serves. And it makes a fault of our own
+//! harmless: the next snapshot is built before anything is written. One lock is held for the swap alone, and
+//! nobody who waits for the disk holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,9 +16,11 @@ use super::load::{LoadFailure, Loader};
 use super::outcome::{Outcome, Shown};
 use super::probation::{Callers, Probation, Threshold};
 use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
+use super::reserve::Reservation;
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::state::LoadAttempt;
+use super::store::Rows;
 use super::{Inner, Registry};
 use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentKey, Digest};
@@ -74,23 +77,38 @@ struct Draft<'a> {
     entries: BTreeMap<AgentKey, AgentEntry>,
 }
 
+/// What was decided on attempts, and what follows.
+struct Decision {
+    /// How each attempt ends if what follows can be written.
+    outcomes: Vec<Outcome>,
+    change: Option<Change>,
+}
+
+/// A change of what serves, ready to be written and to be published.
+struct Change {
+    /// Entries to be put in their places.
+    entries: Vec<AgentEntry>,
+    /// Agents to be dropped, and what is remembered of them.
+    removed: BTreeMap<AgentKey, Record>,
+    /// The records that have to be on disk first.
+    rows: Rows,
+    /// The snapshot that it was decided on, and the one that follows.
+    base: Arc<Snapshot>,
+    next: Snapshot,
+}
+
+/// Does `work` on a blocking thread; `None` if it panics, which is in the log then, or the host is stopping.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let work = move || catch_unwind(AssertUnwindSafe(work)).ok();
+    tokio::task::spawn_blocking(work).await.ok().flatten()
+}
+
 impl Registry {
     /// Rules on these attempts, in their order; writes down what follows, and publishes it at once.
     pub(super) async fn commit(&self, attempts: Vec<Attempt>, unity: Unity) -> Vec<Outcome> {
-        let mut turn = self.inner.changing.clone().lock_owned().await;
-        let (inner, current) = (self.inner.clone(), self.snapshot());
-        // In a large fleet this takes a while, and it waits for the disk: not on the threads that answer.
-        let commit = tokio::task::spawn_blocking(move || {
-            let shown: Vec<_> = attempts.iter().map(Shown::of).collect();
-            let rule = || inner.rule(&current, &turn, attempts, unity);
-            let outcomes = catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|_| inner.give_up(&shown));
-            inner.tell(&shown, &outcomes);
-            // Whoever was removed and came back is remembered by its entry from now on.
-            let now = inner.current.load();
-            turn.retain(|key| now.agent(key).is_none());
-            outcomes
-        });
-        match commit.await {
+        let inner = self.inner.clone();
+        // Whether or not anybody still waits: what is written has to serve.
+        match tokio::spawn(inner.commit(attempts, unity)).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 tracing::error!(%error, "what serves could not be changed");
@@ -100,169 +118,239 @@ impl Registry {
     }
 
     /// Changes what `change` gives, without a new version of any agent; returns those that were removed.
+    /// It changes no other agents than those that it `touches`.
     pub(super) async fn amend(
         &self,
+        touches: impl IntoIterator<Item = AgentKey>,
         change: impl FnOnce(&Snapshot, &Retired) -> Amendment + Send + 'static,
     ) -> Result<Vec<AgentKey>, LoadFailure> {
-        let mut turn = self.inner.changing.clone().lock_owned().await;
-        let (inner, current) = (self.inner.clone(), self.snapshot());
-        let amend = tokio::task::spawn_blocking(move || {
-            let Amendment { put: entries, removed } = change(&current, &turn);
-            let now = inner.clock.now();
-            let gone: BTreeMap<AgentKey, Record> = removed
-                .iter()
-                .filter_map(|key| current.agent(key))
-                .map(|entry| (entry.key.clone(), entry.record().removed(now)))
-                .collect();
-            let differs = |entry: &&AgentEntry| {
-                current.agent(&entry.key).is_none_or(|old| !Arc::ptr_eq(old.record(), entry.record()))
-            };
-            let changed = entries.iter().filter(differs).map(|entry| (&entry.key, &**entry.record()));
-            let records: Vec<_> =
-                changed.chain(&gone).map(|(key, record)| (key.clone(), record.clone())).collect();
-            let removed: Vec<AgentKey> = gone.keys().cloned().collect();
-            let next = current.with(entries, removed.iter().cloned());
-            inner.enact(&current, next, &records)?;
-            gone.into_iter().for_each(|(key, record)| turn.insert(key, record));
-            let now = inner.current.load();
-            turn.retain(|key| now.agent(key).is_none());
+        let reservation = self.inner.reservations.reserve(touches).await;
+        let inner = self.inner.clone();
+        let amend = async move {
+            let reservation = Arc::new(reservation);
+            let (decide, own) = (inner.clone(), reservation.clone());
+            let decided = blocking(move || decide.amended(&own, change)).await;
+            let change = decided.ok_or(LoadFailure::Interrupted)?;
+            let removed = change.removed.keys().cloned().collect();
+            inner.enact(change).await?;
+            drop(reservation);
             Ok(removed)
-        });
-        amend.await.unwrap_or(Err(LoadFailure::Interrupted))
+        };
+        tokio::spawn(amend).await.unwrap_or(Err(LoadFailure::Interrupted))
     }
 }
 
 impl Inner {
-    /// Decides, writes the decisions down, and publishes what follows.
-    fn rule(
-        &self,
-        current: &Snapshot,
-        retired: &Retired,
-        attempts: Vec<Attempt>,
-        unity: Unity,
-    ) -> Vec<Outcome> {
-        let config = self.reload.load();
-        let now = self.clock.now();
-        let mut draft =
-            Draft { loader: &self.loader, current, retired, config: &config, now, entries: BTreeMap::new() };
+    async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, unity: Unity) -> Vec<Outcome> {
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
-        let mut outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
-        let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
-        let entries = draft.entries;
-        if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
-            return outcomes;
-        }
-        let differs =
-            |entry: &AgentEntry| current.agent(&entry.key).is_none_or(|old| old.record() != entry.record());
-        let entries: Vec<AgentEntry> = entries.into_values().collect();
-        let (changed, unchanged): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| differs(entry));
-        let records: Vec<_> =
-            changed.iter().map(|entry| (entry.key.clone(), (**entry.record()).clone())).collect();
-        let unchanged: Vec<AgentEntry> = unchanged.into_iter().cloned().collect();
-        if let Err(failure) = self.enact(current, current.with(entries, []), &records) {
-            // Nothing that had to be written takes effect, but the report of it.
-            let changed: BTreeSet<AgentKey> = records.into_iter().map(|(key, _)| key).collect();
-            for (key, outcome) in keys.iter().zip(&mut outcomes) {
-                if changed.contains(key) && !matches!(outcome, Outcome::Stale) {
-                    *outcome = Outcome::Failed(failure.clone());
-                }
+        let shown: Arc<[Shown]> = attempts.iter().map(Shown::of).collect();
+        let reservation = self.reservations.reserve(keys.iter().cloned()).await;
+        reservation.names(attempts.iter().filter_map(|attempt| attempt.digest));
+        // In a large fleet this takes a while: not on the threads that answer.
+        let inner = self.clone();
+        let decided = blocking(move || inner.decide(attempts, unity)).await;
+        let Some(Decision { mut outcomes, change }) = decided else {
+            return self.told(shown.clone(), self.give_up(&shown)).await;
+        };
+        if let Some(change) = change {
+            let (entries, base) = (change.entries.clone(), change.base.clone());
+            if let Err(failure) = self.clone().enact(change).await {
+                self.clone().report(&keys, &mut outcomes, entries, base, failure).await;
             }
-            let known = changed.iter().filter_map(|key| current.agent(key));
-            let reports = known.map(|entry| (**entry).clone().failed(now, failure.clone()));
-            let next = current.with(unchanged.into_iter().chain(reports), []);
-            self.publish(self.ready(next));
         }
-        outcomes
+        drop(reservation);
+        self.told(shown, outcomes).await
     }
 
-    /// The host itself failed on these attempts: they change nothing but the agents' reports. What
-    /// serves is what was published last, whatever the fault came after.
+    /// Decides on attempts, and makes what follows ready to be written and published.
+    fn decide(&self, attempts: Vec<Attempt>, unity: Unity) -> Decision {
+        let (config, base) = (self.reload.load(), self.current.load_full());
+        let (loader, now, entries) = (&self.loader, self.clock.now(), BTreeMap::new());
+        let retired = self.retired.read();
+        let mut draft =
+            Draft { loader, current: &base, retired: &retired, config: &config, now, entries };
+        let outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
+        let entries: Vec<AgentEntry> = draft.entries.into_values().collect();
+        drop(retired);
+        let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
+        if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
+            return Decision { outcomes, change: None };
+        }
+        let changed = entries.iter().filter(|entry| differs(entry, &base));
+        let rows = self.rows(changed.map(|entry| (&entry.key, &**entry.record())));
+        let next = self.ready(base.with(entries.iter().cloned(), []));
+        Decision { outcomes, change: Some(Change { entries, removed: BTreeMap::new(), rows, base, next }) }
+    }
+
+    /// Makes an amendment ready to be written and published.
+    fn amended(
+        &self,
+        own: &Reservation,
+        change: impl FnOnce(&Snapshot, &Retired) -> Amendment,
+    ) -> Change {
+        let base = self.current.load_full();
+        let Amendment { put: mut entries, removed } = change(&base, &self.retired.read());
+        entries.retain(|entry| own.has(&entry.key));
+        let now = self.clock.now();
+        let removed: BTreeMap<AgentKey, Record> = removed
+            .iter()
+            .filter_map(|key| base.agent(key).filter(|_| own.has(key)))
+            .map(|entry| (entry.key.clone(), entry.record().removed(now)))
+            .collect();
+        let changed = entries.iter().filter(|entry| differs(entry, &base));
+        let rows = self.rows(changed.map(|entry| (&entry.key, &**entry.record())).chain(&removed));
+        let next = self.ready(base.with(entries.iter().cloned(), removed.keys().cloned()));
+        Change { entries, removed, rows, base, next }
+    }
+
+    /// These records as they are to be written; none where there is nowhere to.
+    fn rows<'a>(&self, records: impl Iterator<Item = (&'a AgentKey, &'a Record)>) -> Rows {
+        if self.store.is_some() { Rows::of(records) } else { Rows::default() }
+    }
+
+    /// Makes a change what serves once its records are on disk. On an error nothing has changed.
+    async fn enact(self: Arc<Self>, mut change: Change) -> Result<(), LoadFailure> {
+        let rows = std::mem::take(&mut change.rows);
+        if let Some(store) = self.store.as_ref().filter(|_| !rows.is_empty()) {
+            store.write(rows).await.map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))?;
+        }
+        // It may have to be built again, and what nothing uses any more is dropped there.
+        let publish = move || self.publish_change(change);
+        blocking(publish).await.ok_or(LoadFailure::Interrupted)
+    }
+
+    /// Swaps the snapshot for the one that a change leads to. Where another change went live since it was
+    /// decided, the snapshot is built again from the same entries: the agents are its own, so that they are
+    /// what they were.
+    fn publish_change(&self, change: Change) {
+        let Change { entries, removed, rows: _, base, next } = change;
+        let mut freed = false;
+        let mut digests = |entry: &AgentEntry, stays: Option<&AgentEntry>| {
+            let stays: Vec<Digest> = stays.into_iter().flat_map(digests_of).collect();
+            freed |= digests_of(entry).any(|digest| !stays.contains(&digest));
+        };
+        for entry in &entries {
+            base.agent(&entry.key).into_iter().for_each(|old| digests(old, Some(entry)));
+        }
+        removed.keys().filter_map(|key| base.agent(key)).for_each(|old| digests(old, None));
+        let publishing = self.publishing.lock();
+        let current = self.current.load_full();
+        let next = match Arc::ptr_eq(&current, &base) {
+            true => next,
+            false => self.ready(current.with(entries.iter().cloned(), removed.keys().cloned())),
+        };
+        let mut retired = self.retired.write();
+        self.publish(next);
+        // Who was removed and came back is remembered by its entry from now on.
+        entries.iter().for_each(|entry| retired.remove(&entry.key));
+        removed.into_iter().for_each(|(key, record)| retired.insert(key, record));
+        drop((retired, publishing));
+        if freed && self.store.is_some() {
+            self.loader.unneeded().notify_one();
+        }
+    }
+
+    /// What was decided could not be written, because of `failure`: of `entries`, only those take effect that
+    /// had nothing to be written, and the others' reports.
+    async fn report(
+        self: Arc<Self>,
+        keys: &[AgentKey],
+        outcomes: &mut [Outcome],
+        entries: Vec<AgentEntry>,
+        base: Arc<Snapshot>,
+        failure: LoadFailure,
+    ) {
+        let (changed, unchanged): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| differs(entry, &base));
+        let changed: BTreeSet<AgentKey> = changed.into_iter().map(|entry| entry.key).collect();
+        for (key, outcome) in keys.iter().zip(outcomes) {
+            if changed.contains(key) && !matches!(outcome, Outcome::Stale) {
+                *outcome = Outcome::Failed(failure.clone());
+            }
+        }
+        let now = self.clock.now();
+        let publish = move || {
+            self.change_now(|current| {
+                let known = changed.iter().filter_map(|key| current.agent(key));
+                let reports = known.map(|entry| (**entry).clone().failed(now, failure.clone()));
+                current.with(unchanged.into_iter().chain(reports), [])
+            });
+        };
+        if blocking(publish).await.is_none() {
+            tracing::error!("agents' reports could not be published");
+        }
+    }
+
+    /// The host itself failed on these attempts: they change nothing but the agents' reports.
     fn give_up(&self, shown: &[Shown]) -> Vec<Outcome> {
         let now = self.clock.now();
-        let current = self.current.load();
         let broken = |shown: &Shown| LoadFailure::Broken { path: shown.component.clone() };
-        let known = |shown: &Shown| {
-            let entry = current.agent(&shown.key)?;
-            Some((**entry).clone().failed(now, broken(shown)))
-        };
-        let next = current.with(shown.iter().filter_map(known).collect::<Vec<_>>(), []);
-        self.publish(next);
+        self.change_now(|current| {
+            let known = |shown: &Shown| {
+                let entry = current.agent(&shown.key)?;
+                Some((**entry).clone().failed(now, broken(shown)))
+            };
+            current.with(shown.iter().filter_map(known), [])
+        });
         shown.iter().map(|shown| Outcome::Failed(broken(shown))).collect()
     }
 
     /// Says in log and counters how attempts ended.
-    fn tell(&self, shown: &[Shown], outcomes: &[Outcome]) {
+    async fn told(self: &Arc<Self>, shown: Arc<[Shown]>, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         let snapshot = self.current.load();
-        for (shown, outcome) in shown.iter().zip(outcomes) {
+        for (shown, outcome) in shown.iter().zip(&outcomes) {
             shown.tell(outcome, &snapshot);
             self.counts.count(outcome);
         }
+        outcomes
     }
 
-    /// Makes `next` what serves once `records` are on disk, and has components swept away if it names
-    /// fewer than `current`. On an error nothing has changed.
-    fn enact(
-        &self,
-        current: &Snapshot,
-        next: Snapshot,
-        records: &[(AgentKey, Record)],
-    ) -> Result<(), LoadFailure> {
-        // All that can fail comes first: between what is written and what serves is one swap.
-        let next = self.ready(next);
-        let freed = self.store.is_some() && {
-            let needed = next.digests();
-            current.digests().iter().any(|digest| !needed.contains(digest))
-        };
-        self.write(records)?;
+    /// Publishes what `build` makes of what serves, without writing anything. Blocking.
+    pub(super) fn change_now(&self, build: impl FnOnce(&Snapshot) -> Snapshot) {
+        let _publishing = self.publishing.lock();
+        let next = self.ready(build(&self.current.load_full()));
         self.publish(next);
-        if freed {
-            self.loader.unneeded().notify_one();
-        }
-        Ok(())
-    }
-
-    /// Writes records down, if there is somewhere to.
-    fn write(&self, records: &[(AgentKey, Record)]) -> Result<(), LoadFailure> {
-        let Some(store) = self.store.as_ref().filter(|_| !records.is_empty()) else { return Ok(()) };
-        let Err(error) = store.write(records.iter().map(|(key, record)| (key, record))) else {
-            return Ok(());
-        };
-        // A write that fails at its end may be there all the same: what is on disk counts.
-        let there = |known: BTreeMap<AgentKey, Record>| {
-            records.iter().all(|(key, record)| known.get(key) == Some(record))
-        };
-        if store.records().is_ok_and(there) {
-            tracing::warn!(%error, "writing what serves was reported as failed, and is on disk");
-            return Ok(());
-        }
-        Err(LoadFailure::NotRecorded(Arc::new(error)))
     }
 
     /// The snapshot with routing prepared for each key.
-    pub(super) fn ready(&self, next: Snapshot) -> Snapshot {
+    fn ready(&self, next: Snapshot) -> Snapshot {
         for (tenant, scope) in self.scopes.load().iter() {
             next.candidates(tenant, scope);
         }
         next
     }
 
-    /// Swaps the snapshot.
-    pub(super) fn publish(&self, next: Snapshot) {
+    /// Swaps the snapshot. `publishing` is held.
+    fn publish(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
+    }
+
+    /// The components that may still be needed by what serves, by agents that are gone, or by a change that is
+    /// being made.
+    pub(super) fn needed(&self) -> HashSet<Digest> {
+        // A change moves them from one of these to another while it holds this.
+        let _publishing = self.publishing.lock();
+        let mut needed: HashSet<Digest> =
+            self.current.load().agents().flat_map(|entry| digests_of(entry)).collect();
+        needed.extend(&self.unread);
+        needed.extend(self.retired.read().digests());
+        needed.extend(self.reservations.named());
+        needed
     }
 }
 
-impl Snapshot {
-    /// The components that an agent may still need.
-    pub(super) fn digests(&self) -> HashSet<Digest> {
-        let named = |entry: &Arc<AgentEntry>| {
-            // What a registered agent was given last is its file.
-            let given = entry.config.component.file_name().filter(|_| entry.is_registered());
-            let given = given.and_then(|name| Digest::from_hex(&name.to_string_lossy()));
-            entry.record().digests().chain(given).collect::<Vec<_>>()
-        };
-        self.agents().flat_map(named).collect()
-    }
+/// Whether an agent's record is another than the one that is written down.
+fn differs(entry: &AgentEntry, base: &Snapshot) -> bool {
+    base.agent(&entry.key)
+        .is_none_or(|old| !Arc::ptr_eq(old.record(), entry.record()) && old.record() != entry.record())
+}
+
+/// The components that an agent may still need.
+fn digests_of(entry: &AgentEntry) -> impl Iterator<Item = Digest> + '_ {
+    // What a registered agent was given last is its file.
+    let given = entry.config.component.file_name().filter(|_| entry.is_registered());
+    let given = given.and_then(|name| Digest::from_hex(&name.to_string_lossy()));
+    entry.record().digests().chain(given)
 }
 
 impl Draft<'_> {

@@ -12,11 +12,12 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::agent::{AgentVersion, Card};
 use super::stable;
-use super::store::{Kept, Store, StoreError};
+use super::store::{Store, StoreError};
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
 use crate::domain::{AgentStatus, Approved, Clock, Digest};
 use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, Origin, SelfTestError};
+use crate::storage::{BlobError, Kept};
 
 /// Why an agent has no new version. Each message says what to change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -152,6 +153,20 @@ impl Described {
     }
 }
 
+/// What it means for an agent that a component which is kept cannot be read.
+fn not_read(error: BlobError, digest: Digest) -> LoadFailure {
+    match error {
+        BlobError::Missing { path } => LoadFailure::Missing { path },
+        BlobError::Damaged { path } => LoadFailure::Damaged { path, digest },
+        BlobError::TooLarge { path, size, limit } => {
+            LoadFailure::Refused { path, reason: LoadError::TooLarge { size, limit } }
+        }
+        BlobError::Unreadable { path, reason } => {
+            LoadFailure::Unreadable { path, reason: reason.to_string() }
+        }
+    }
+}
+
 /// Bytes with their digest: nine milliseconds for 18 MB, not on the threads that answer.
 async fn digested(bytes: Arc<[u8]>) -> Result<(Arc<[u8]>, Digest), LoadFailure> {
     let digest = move || {
@@ -218,14 +233,15 @@ impl Loader {
         if let Some(prepared) = self.known(wanted) {
             return Ok(prepared);
         }
-        let path = self.store.as_ref().map(|store| store.component(wanted)).unwrap_or_default();
+        let Some(store) = self.store.clone() else {
+            return Err(LoadFailure::Missing { path: wanted.to_string() });
+        };
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
-        let (bytes, digest) = self.read(&path).await?;
-        let path = path.display().to_string();
-        if digest != *wanted {
-            return Err(LoadFailure::Damaged { path, digest: *wanted });
-        }
-        self.prepare(bytes, digest, Origin::File, path).await
+        let (digest, limit) = (*wanted, self.engine.config().max_component_size);
+        let path = store.component(&digest).display().to_string();
+        let read = tokio::task::spawn_blocking(move || store.read(&digest, limit)).await;
+        let bytes = read.map_err(|_| LoadFailure::Interrupted)?.map_err(|error| not_read(error, digest))?;
+        self.prepare(bytes.into(), digest, Origin::File, path).await
     }
 
     /// The digest of the component that this path is for, if it is one of the store's.
@@ -307,9 +323,9 @@ impl Loader {
         };
         let kept = tokio::task::spawn_blocking(keep).await.map_err(|_| LoadFailure::Interrupted)?;
         match kept.map_err(|error| LoadFailure::NotRecorded(Arc::new(error)))? {
-            Kept::Known => {}
+            Kept::Existing => {}
             // An agent may have waited for it.
-            Kept::New | Kept::Mended => drop(self.brought.try_send(digest)),
+            Kept::New | Kept::Repaired => drop(self.brought.try_send(digest)),
         }
         Ok(())
     }
@@ -318,18 +334,18 @@ impl Loader {
         self.in_use.lock().get(digest).and_then(Weak::upgrade)
     }
 
-    /// Removes the components that neither `needed` names nor anything uses, and their compiled code.
-    pub(super) fn sweep(&self, mut needed: HashSet<Digest>) {
+    /// Removes the components that neither `needed` names nor anything uses, and their compiled code. What
+    /// is in use is looked at first: what comes into use after that is kept anew, which waits for this.
+    pub(super) fn sweep(&self, needed: impl FnOnce() -> HashSet<Digest>) {
         let Some(store) = &self.store else { return };
         let _alone = self.keeping.write();
-        needed.extend(
-            self.in_use
-                .lock()
-                .iter()
-                .filter(|(_, known)| known.strong_count() > 0)
-                .map(|(digest, _)| *digest),
-        );
-        self.engine.forget(&store.sweep(&needed));
+        let mut stays: HashSet<Digest> = {
+            let in_use = self.in_use.lock();
+            let used = in_use.iter().filter(|(_, known)| known.strong_count() > 0);
+            used.map(|(digest, _)| *digest).collect()
+        };
+        stays.extend(needed());
+        self.engine.forget(&store.sweep(&stays));
     }
 
     /// Runs the examples of the agent that `config` describes as its tests.

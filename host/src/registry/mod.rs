@@ -7,13 +7,14 @@
 mod agent;
 mod commit;
 mod counts;
-mod heal;
 mod load;
 mod outcome;
 mod probation;
 mod record;
 mod register;
 mod reload;
+mod repair;
+mod reserve;
 mod retired;
 mod schema;
 mod snapshot;
@@ -31,7 +32,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
@@ -58,7 +59,9 @@ use crate::engine::Engine;
 use counts::Counts;
 use load::Loader;
 use record::settings_text;
+use reserve::Reservations;
 use retired::Retired;
+use store::Rows;
 
 /// Versions that failed their probation and wait to be rolled back; more at once are rolled back at
 /// their next fault.
@@ -81,9 +84,12 @@ struct Inner {
     scopes: ArcSwap<Vec<(TenantId, AgentScope)>>,
     reload: ArcSwap<ReloadConfig>,
     counts: Counts,
-    /// Held by whoever builds the next snapshot, so that none is lost. In it: what is remembered of
-    /// agents that are no longer there.
-    changing: Arc<tokio::sync::Mutex<Retired>>,
+    /// Who changes which agents now.
+    reservations: Reservations,
+    /// What is remembered of agents that are no longer there.
+    retired: RwLock<Retired>,
+    /// Held by whoever swaps the snapshot for the next one, so that none is lost.
+    publishing: Mutex<()>,
     /// Whether every agent of the start was loaded, or has failed.
     started: AtomicBool,
     /// Places for requests that register agents, which wait for trials.
@@ -152,10 +158,7 @@ impl Registry {
         read: impl Fn(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
     ) -> Result<Self, StoreError> {
         let (mut records, floor) = match &store {
-            Some(store) => {
-                store.clear_leftovers();
-                (store.records()?, store.floor()?)
-            }
+            Some(store) => (store.records()?, store.floor()?),
             None => (BTreeMap::new(), 0),
         };
         let new = || Record { generation: floor, ..Record::default() };
@@ -172,7 +175,7 @@ impl Registry {
                 record.under = Some(text);
                 tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, "agents.toml names an agent that was registered at run time: the file's word counts from now on");
                 if let Some(store) = &store {
-                    store.write([(&config.key, &record)])?;
+                    store.write_at_start(Rows::of([(&config.key, &record)]))?;
                 }
             }
             entries.push(resumed(config, record, clock.now(), store.as_ref(), &read));
@@ -193,7 +196,7 @@ impl Registry {
             retired.insert(key, removed);
         }
         if let Some(store) = &store {
-            store.write(&dated)?;
+            store.write_at_start(Rows::of(&dated))?;
         }
         let mut unread = HashSet::new();
         for (key, record) in registered {
@@ -220,7 +223,9 @@ impl Registry {
             scopes: ArcSwap::from_pointee(settings.scopes),
             reload: ArcSwap::from_pointee(settings.reload),
             counts: Counts::default(),
-            changing: Arc::new(tokio::sync::Mutex::new(retired)),
+            reservations: Reservations::default(),
+            retired: RwLock::new(retired),
+            publishing: Mutex::default(),
             registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
             started: AtomicBool::new(false),
             reading: Mutex::default(),
@@ -233,7 +238,7 @@ impl Registry {
         versions::save_changed_probations(&registry, changed);
         if registry.inner.store.is_some() {
             sweep::sweep_what_goes(&registry);
-            heal::load_what_is_mended(&registry, brought);
+            repair::load_what_is_repaired(&registry, brought);
         }
         Ok(registry)
     }

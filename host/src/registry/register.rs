@@ -305,7 +305,7 @@ impl Registry {
             let registered = current.agent(&wanted).is_some_and(|entry| entry.is_registered());
             Amendment { removed: registered.then_some(wanted).into_iter().collect(), ..Amendment::default() }
         };
-        if self.amend(removal).await.map_err(ChangeError::Failed)?.is_empty() {
+        if self.amend([key.clone()], removal).await.map_err(ChangeError::Failed)?.is_empty() {
             self.entry(key)?;
             return Err(ChangeError::OfTheFile(key.id.clone()));
         }

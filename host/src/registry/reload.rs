@@ -201,6 +201,7 @@ impl Registry {
         let put: Vec<_> = put.into_iter().chain(registered).collect();
         let entries = put.clone();
         let withdrawn = (put.clone(), removed.clone());
+        let touches: Vec<_> = put.iter().map(|config| &config.key).chain(&removed).cloned().collect();
         let store = self.inner.store.clone();
         let amendment = move |current: &Snapshot, retired: &Retired| {
             let place = |config: &Arc<AgentConfig>| match current.agent(&config.key) {
@@ -230,7 +231,7 @@ impl Registry {
             let removed = removed.into_iter().filter(of_the_file).collect();
             Amendment { put: entries.iter().filter_map(place).collect(), removed }
         };
-        match self.amend(amendment).await {
+        match self.amend(touches, amendment).await {
             Ok(removed) => {
                 for AgentKey { tenant, id: agent } in removed {
                     tracing::info!(name: Event::AgentRemoved.name(), %tenant, %agent, "agent removed");
@@ -248,23 +249,27 @@ impl Registry {
     /// Takes away what these settings withdraw, without writing anything down: a right that ends waits for no
     /// disk.
     async fn withdraw(&self, put: Vec<Arc<AgentConfig>>, removed: Vec<AgentKey>) {
-        let mut turn = self.inner.changing.clone().lock_owned().await;
+        let keys = put.iter().map(|config| &config.key).chain(&removed).cloned();
+        let own = self.inner.reservations.reserve(keys).await;
         let inner = self.inner.clone();
         let withdraw = move || {
-            let current = inner.current.load_full();
-            let of_the_file = |key: &AgentKey| current.agent(key).filter(|entry| !entry.is_registered());
-            let gone: Vec<_> = removed.iter().filter_map(of_the_file).collect();
-            let fewer = put.iter().filter_map(|config| {
-                let entry = current.agent(&config.key)?;
-                (**entry).clone().without_withdrawn_rights(config)
-            });
-            let keys = gone.iter().map(|entry| entry.key.clone());
-            let next = current.with(fewer.collect::<Vec<_>>(), keys);
             let now = inner.clock.now();
-            for entry in &gone {
-                turn.insert(entry.key.clone(), entry.record().removed(now));
-            }
-            inner.publish(inner.ready(next));
+            inner.change_now(|current| {
+                let of_the_file = |key: &AgentKey| current.agent(key).filter(|entry| !entry.is_registered());
+                let gone: Vec<_> = removed.iter().filter_map(of_the_file).collect();
+                let fewer = put.iter().filter_map(|config| {
+                    let entry = current.agent(&config.key)?;
+                    (**entry).clone().without_withdrawn_rights(config)
+                });
+                let keys = gone.iter().map(|entry| entry.key.clone());
+                let next = current.with(fewer.collect::<Vec<_>>(), keys);
+                let mut retired = inner.retired.write();
+                for entry in gone {
+                    retired.insert(entry.key.clone(), entry.record().removed(now));
+                }
+                next
+            });
+            drop(own);
         };
         if let Err(error) = tokio::task::spawn_blocking(withdraw).await {
             tracing::error!(%error, "rights that end could not be withdrawn");
@@ -284,9 +289,8 @@ impl Registry {
 
     /// Other settings of the router.
     pub async fn set_router(&self, settings: stockade_router::Settings) {
-        let _turn = self.inner.changing.clone().lock_owned().await;
         let inner = self.inner.clone();
-        let build = move || inner.publish(inner.ready(inner.current.load().routed_by(settings)));
+        let build = move || inner.change_now(|current| current.routed_by(settings));
         if let Err(error) = tokio::task::spawn_blocking(build).await {
             tracing::error!(%error, "the router could not be built anew; the last one stays");
         }

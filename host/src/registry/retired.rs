@@ -37,6 +37,17 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
+    /// The agents that it is about.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &AgentKey> {
+        self.bared.keys().chain(&self.forgotten)
+    }
+
+    /// Leaves out the agents that `wanted` does not name.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&AgentKey) -> bool) {
+        self.bared.retain(|key, _| wanted(key));
+        self.forgotten.retain(wanted);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bared.is_empty() && self.forgotten.is_empty()
     }
@@ -65,9 +76,9 @@ impl Retired {
         Record { generation: self.floor, ..Record::default() }
     }
 
-    /// Only those stay that `gone` says are not there.
-    pub(super) fn retain(&mut self, gone: impl Fn(&AgentKey) -> bool) {
-        self.records.retain(|key, _| gone(key));
+    /// An agent came back: its entry remembers it from now on.
+    pub(super) fn remove(&mut self, key: &AgentKey) {
+        self.records.remove(key);
     }
 
     /// The components that they may need if they come back.

@@ -1,82 +1,23 @@
-//! The form of `registry.db`: which one a file has, and the steps from each form to the next.
+//! The schema of `registry.db`: the steps from each form to the next.
 //!
-//! Holds nothing. The form is SQLite's `user_version`. A form that is published never changes: what is
-//! wanted otherwise is another step. Every form keeps the table `about`, so that an older program can
-//! say who wrote what it does not understand.
+//! Holds nothing. A form that is published never changes: what is wanted otherwise is another step.
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Transaction, params};
 use serde_json::{Map, Value};
 
-use super::store::COMPONENTS;
 use crate::domain::Digest;
+use crate::storage::Schema;
 
-/// This program, as it signs what it writes.
-pub(super) const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+/// The schema of `registry.db`. Files from before forms were counted have the form 0.
+pub(super) static SCHEMA: Schema = Schema {
+    steps: &[records, components_by_digest, records_by_tenant],
+    if_damaged: "if it is damaged, restore it or move it away: agents of agents.toml are loaded again, those registered at run time are only there",
+};
 
-/// A step from one form to the next.
-type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
-
-/// The step in each place leads from the form of that number to the next. A file without a form, a
-/// new one too, has the form 0.
-const STEPS: &[Step] = &[records, components_by_digest, records_by_tenant];
-
-/// The form that this program reads and writes.
-pub(super) const FORM: i64 = STEPS.len() as i64;
-
-/// Why a database was not brought to this program's form.
-#[derive(Debug)]
-pub(super) enum SchemaError {
-    /// It has a later form. Nothing of it was changed.
-    Later { form: i64, program: Option<String> },
-    /// SQLite refuses.
-    Database(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for SchemaError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// Refuses a database of a later form; writes nothing.
-pub(super) fn check(database: &Connection) -> Result<(), SchemaError> {
-    let form = form(database)?;
-    if (0..=FORM).contains(&form) {
-        return Ok(());
-    }
-    let query = "SELECT value FROM about WHERE key = 'program'";
-    // A form that broke its promise to keep that table is refused all the same.
-    let program = database.query_row(query, [], |row| row.get(0)).optional().unwrap_or_default();
-    Err(SchemaError::Later { form, program })
-}
-
-/// Brings a database to this program's form: completely, or not at all.
-pub(super) fn migrate(database: &mut Connection) -> Result<(), SchemaError> {
-    check(database)?;
-    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let from = form(&transaction)?;
-    let steps = usize::try_from(from).ok().and_then(|from| STEPS.get(from..)).unwrap_or_default();
-    if steps.is_empty() {
-        return Ok(());
-    }
-    for step in steps {
-        step(&transaction)?;
-    }
-    transaction.execute(
-        "INSERT INTO about (key, value) VALUES ('program', ?1) \
-         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [PROGRAM],
-    )?;
-    transaction.pragma_update(None, "user_version", FORM)?;
-    transaction.commit()?;
-    Ok(())
-}
-
-fn form(database: &Connection) -> rusqlite::Result<i64> {
-    database.pragma_query_value(None, "user_version", |row| row.get(0))
-}
+/// The name of the folder of components, as older forms have it in paths.
+const COMPONENTS: &str = "components";
 
 /// Form 1: a record for each agent, as JSON. Files from before forms were counted have the table.
 fn records(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -145,31 +86,45 @@ fn settings_by_digest(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::storage::{Database, PROGRAM};
 
     /// A database as programs made it that counted no forms.
     const FIRST: &str = include_str!("../../tests/registry-form-0.sql");
 
-    fn database(script: &str) -> Connection {
-        let database = Connection::open_in_memory().expect("a database");
-        database.execute_batch(script).expect("the script");
-        database
+    /// A file that this script makes.
+    fn file(script: &str) -> (TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("registry.db");
+        Connection::open(&path).expect("a database").execute_batch(script).expect("the script");
+        (folder, path)
     }
 
-    fn record(database: &Connection, id: &str) -> Value {
-        let query = "SELECT record FROM agents WHERE id = ?1";
-        let text: String = database.query_row(query, [id], |row| row.get(0)).expect("a record");
+    fn text(database: &Database, query: &'static str) -> String {
+        database.read_blocking(|connection| connection.query_row(query, [], |row| row.get(0))).expect("a text")
+    }
+
+    fn record(database: &Database, id: &'static str) -> Value {
+        let query = "SELECT record FROM agents WHERE id = ?1 AND tenant = 'default'";
+        let text: String = database
+            .read_blocking(|connection| connection.query_row(query, [id], |row| row.get(0)))
+            .expect("a record");
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
     #[test]
     fn the_first_form_is_brought_to_this_one_and_then_left_alone() {
-        let mut database = database(FIRST);
-        let named = record(&database, "named");
+        let (_folder, path) = file(FIRST);
+        let named = "SELECT record FROM agents WHERE id = 'named'";
+        let before: String = Connection::open(&path)
+            .and_then(|database| database.query_row(named, [], |row| row.get(0)))
+            .expect("a record");
         for _ in 0..2 {
-            migrate(&mut database).expect("it is brought to this form");
-            assert_eq!(form(&database).expect("a form"), FORM);
-            assert_eq!(record(&database, "named"), named, "an agent of the file is as it was");
+            let database = Database::open(&path, &SCHEMA).expect("it is brought to this form");
+            assert_eq!(text(&database, named), before, "an agent of the file is as it was");
             let settings = record(&database, "guest")["registered"].as_str().expect("settings").to_owned();
             let settings: Value = serde_json::from_str(&settings).expect("JSON");
             assert_eq!(
@@ -187,51 +142,29 @@ mod tests {
             assert_eq!(component(&adopted["under"]), Value::from("c".repeat(64)));
             assert_eq!(component(&adopted["pending"]["settings"]), "/srv/old/plugins/adopted.wasm");
             assert_eq!(record(&database, "odd"), Value::String("no record".to_owned()));
-            let query = "SELECT value FROM about WHERE key = 'program'";
-            let program: String = database.query_row(query, [], |row| row.get(0)).expect("who wrote it");
-            assert_eq!(program, PROGRAM);
-            let query = "SELECT count(*) FROM agents WHERE tenant = 'default'";
-            let own: i64 = database.query_row(query, [], |row| row.get(0)).expect("a count");
-            assert_eq!(own, 5, "all of them are the tenant's `default`");
+            assert_eq!(text(&database, "SELECT value FROM about WHERE key = 'program'"), PROGRAM);
+            let own = "SELECT CAST(count(*) AS TEXT) FROM agents WHERE tenant = 'default'";
+            assert_eq!(text(&database, own), "5", "all of them are the tenant's `default`");
         }
     }
 
     #[test]
     fn a_new_file_gets_this_form() {
-        let mut database = database("");
-        migrate(&mut database).expect("it is brought to this form");
-        assert_eq!(form(&database).expect("a form"), FORM);
-        database
-            .execute_batch("INSERT INTO agents VALUES ('default', 'a', '{}'), ('acme', 'a', '{}')")
-            .expect("its table is there");
-    }
-
-    #[test]
-    fn a_later_form_is_refused_with_who_wrote_it_and_not_touched() {
-        for (about, wrote) in [
-            (
-                "CREATE TABLE about (key TEXT, value TEXT); INSERT INTO about VALUES ('program', 'stockade 9.1')",
-                Some("stockade 9.1"),
-            ),
-            ("CREATE TABLE other (key TEXT)", None),
-        ] {
-            let mut database = database(&format!("{about}; PRAGMA user_version = {}", FORM + 1));
-            let refused = migrate(&mut database).expect_err("it is refused");
-            let SchemaError::Later { form: later, program } = refused else { panic!("{refused:?}") };
-            assert_eq!((later, program.as_deref()), (FORM + 1, wrote));
-            let tables = "SELECT count(*) FROM sqlite_master";
-            let tables: i64 = database.query_row(tables, [], |row| row.get(0)).expect("a count");
-            assert_eq!((tables, form(&database).expect("a form")), (1, FORM + 1));
-        }
+        let (_folder, path) = file("");
+        let database = Database::open(&path, &SCHEMA).expect("it is brought to this form");
+        let insert = "INSERT INTO agents VALUES ('default', 'a', '{}'), ('acme', 'a', '{}')";
+        database.write_blocking(move |transaction| transaction.execute_batch(insert)).expect("its table is there");
     }
 
     #[test]
     fn a_step_that_fails_leaves_the_form_that_was() {
         // `about` is there already: the second step cannot be taken.
-        let mut database = database(&format!("{FIRST}; CREATE TABLE about (key TEXT)"));
-        assert!(matches!(migrate(&mut database), Err(SchemaError::Database(_))));
-        assert_eq!(form(&database).expect("a form"), 0);
-        let settings = record(&database, "guest")["registered"].to_string();
-        assert!(settings.contains("/srv/old/data"), "{settings}");
+        let (_folder, path) = file(&format!("{FIRST}; CREATE TABLE about (key TEXT)"));
+        assert!(Database::open(&path, &SCHEMA).is_err());
+        let database = Connection::open(&path).expect("a database");
+        let form: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a form");
+        let query = "SELECT record FROM agents WHERE id = 'guest'";
+        let guest: String = database.query_row(query, [], |row| row.get(0)).expect("a record");
+        assert!(form == 0 && guest.contains("/srv/old/data"), "{form} {guest}");
     }
 }

@@ -1,13 +1,13 @@
 //! What takes away what nothing needs any more: components, and records of agents that are gone.
 //!
-//! Holds nothing. It works under the lock of whoever changes what serves.
+//! Holds nothing. It keeps nobody from changing what serves, but those whose records it takes away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::retired::Retired;
-use super::store::StoreError;
-use super::{Inner, Registry};
+use super::Inner;
+use super::Registry;
+use super::store::{Rows, StoreError};
 
 /// How often records of agents that are gone are looked at: whether their time is up.
 const LOOK_AT_RETIRED: Duration = Duration::from_secs(60 * 60);
@@ -22,18 +22,10 @@ pub(super) fn sweep_what_goes(registry: &Registry) {
             // Either is a reason to look.
             let _ = tokio::time::timeout(LOOK_AT_RETIRED, unneeded.notified()).await;
             let Some(inner) = inner.upgrade() else { return };
-            // What is being decided may name what nobody names now.
-            let mut turn = inner.changing.clone().lock_owned().await;
-            let sweep = move || {
-                if let Err(error) = inner.sweep_retired(&mut turn) {
-                    tracing::error!(%error, "what is kept of agents that are gone could not be swept");
-                }
-                let mut needed = inner.current.load().digests();
-                needed.extend(&inner.unread);
-                needed.extend(turn.digests());
-                inner.loader.sweep(needed);
-                drop(turn);
-            };
+            if let Err(error) = inner.sweep_retired().await {
+                tracing::error!(%error, "what is kept of agents that are gone could not be swept");
+            }
+            let sweep = move || inner.loader.sweep(|| inner.needed());
             if let Err(error) = tokio::task::spawn_blocking(sweep).await {
                 tracing::error!(%error, "components that nothing needs could not be removed");
             }
@@ -43,18 +35,21 @@ pub(super) fn sweep_what_goes(registry: &Registry) {
 
 impl Inner {
     /// Drops what was kept long enough of agents that are gone.
-    fn sweep_retired(&self, retired: &mut Retired) -> Result<(), StoreError> {
-        let sweep = retired.due(self.clock.now());
-        if sweep.is_empty() {
+    async fn sweep_retired(&self) -> Result<(), StoreError> {
+        let due = self.retired.read().due(self.clock.now());
+        if due.is_empty() {
             return Ok(());
         }
+        let own = self.reservations.reserve(due.keys().cloned()).await;
+        // Some may have come back meanwhile.
+        let mut sweep = self.retired.read().due(self.clock.now());
+        sweep.retain(|key| own.has(key));
         if let Some(store) = &self.store {
-            store.write(&sweep.bared)?;
-            store.forget(&sweep.forgotten, sweep.floor)?;
+            store.forget(Rows::of(&sweep.bared), sweep.forgotten.clone(), sweep.floor).await?;
         }
         let (bared, forgotten) = (sweep.bared.len(), sweep.forgotten.len());
         tracing::info!(bared, forgotten, "what was kept of agents that are gone is swept");
-        retired.apply(sweep);
+        self.retired.write().apply(sweep);
         Ok(())
     }
 }

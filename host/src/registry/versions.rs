@@ -284,10 +284,11 @@ impl Registry {
     /// Saves how versions on probation do, so that a start goes on from there. Of all agents, or of
     /// those named.
     pub async fn save_probations(&self, agents: Option<BTreeSet<AgentKey>>) {
+        let agents = agents
+            .unwrap_or_else(|| self.snapshot().agents().map(|entry| entry.key.clone()).collect());
+        let touches: Vec<_> = agents.iter().cloned().collect();
         let amendment = move |current: &Snapshot, _: &Retired| {
-            let wanted =
-                |entry: &&Arc<AgentEntry>| agents.as_ref().is_none_or(|agents| agents.contains(&entry.key));
-            let changed = current.agents().filter(wanted).filter_map(|entry| {
+            let changed = agents.iter().filter_map(|key| current.agent(key)).filter_map(|entry| {
                 let version = entry.version()?;
                 let mut record = (**entry.record()).clone();
                 record.probation = version.probation.progress(version.digest);
@@ -297,7 +298,7 @@ impl Registry {
             Amendment { put: changed.collect(), ..Amendment::default() }
         };
         if self.inner.store.is_some()
-            && let Err(failure) = self.amend(amendment).await
+            && let Err(failure) = self.amend(touches, amendment).await
         {
             tracing::error!(reason = %failure, "how new versions do could not be written down");
         }

@@ -113,7 +113,12 @@ impl DataFolder {
 
     /// The file of the host's own key.
     pub fn admin_key(&self) -> PathBuf {
-        self.path().join(ADMIN_KEY)
+        Self::admin_key_in(self.path())
+    }
+
+    /// The same for a folder that is not open.
+    pub fn admin_key_in(data_dir: &Path) -> PathBuf {
+        data_dir.join(ADMIN_KEY)
     }
 
     /// Opens the database in the file `name`, which is made if need be. The folder stays locked as long as

@@ -64,7 +64,7 @@ impl Live {
             return Ok(());
         }
         let Change { new, diff, agents } = change;
-        let (keys, own_key) = authenticator(&new).map_err(|error| error.to_string())?;
+        let (keys, own_key) = authenticator(&new, &self.host.folder).map_err(|error| error.to_string())?;
         if let Some(own) = own_key.filter(|_| old.auth != new.auth) {
             tracing::warn!(file = %own.path.display(), "no key is configured any more: the host's own admin key, in this file, is accepted from now on");
         }

@@ -49,7 +49,7 @@ impl Registry {
 
 /// Loads agents that do not serve for want of a component, when that is brought, as long as the
 /// registry is there.
-pub(super) fn load_what_is_mended(registry: &Registry, mut brought: mpsc::Receiver<Digest>) {
+pub(super) fn load_what_is_repaired(registry: &Registry, mut brought: mpsc::Receiver<Digest>) {
     let inner = Arc::downgrade(&registry.inner);
     tokio::spawn(async move {
         while let Some(digest) = brought.recv().await {
