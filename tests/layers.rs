@@ -171,6 +171,24 @@ fn only_the_rooms_that_may_know_wasmtime_and_axum() {
 }
 
 #[test]
+fn a_rooms_sql_is_in_its_own_store() {
+    let source = root().join("host/src");
+    let mut stores = 0;
+    for file in sources(&source) {
+        let relative = file.strip_prefix(&source).expect("below the source");
+        let name = relative.file_name().expect("a name").to_string_lossy();
+        let own = relative.starts_with("storage") || name == "store.rs" || name == "schema.rs";
+        let text = fs::read_to_string(&file).expect("a file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        let mut code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let knows = code.any(|line| line.contains("rusqlite::"));
+        assert!(!knows || own, "{} knows SQLite", file.display());
+        stores += usize::from(knows);
+    }
+    assert!(stores > 2, "only {stores} files know SQLite");
+}
+
+#[test]
 fn every_file_opens_by_saying_what_it_is_for() {
     let root = root();
     let all = sources(&root);
