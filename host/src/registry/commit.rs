@@ -167,8 +167,7 @@ impl Inner {
         let (config, base) = (self.reload.load(), self.current.load_full());
         let (loader, now, entries) = (&self.loader, self.clock.now(), BTreeMap::new());
         let retired = self.retired.read();
-        let mut draft =
-            Draft { loader, current: &base, retired: &retired, config: &config, now, entries };
+        let mut draft = Draft { loader, current: &base, retired: &retired, config: &config, now, entries };
         let outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
         let entries: Vec<AgentEntry> = draft.entries.into_values().collect();
         drop(retired);
@@ -183,11 +182,7 @@ impl Inner {
     }
 
     /// Makes an amendment ready to be written and published.
-    fn amended(
-        &self,
-        own: &Reservation,
-        change: impl FnOnce(&Snapshot, &Retired) -> Amendment,
-    ) -> Change {
+    fn amended(&self, own: &Reservation, change: impl FnOnce(&Snapshot, &Retired) -> Amendment) -> Change {
         let base = self.current.load_full();
         let Amendment { put: mut entries, removed } = change(&base, &self.retired.read());
         entries.retain(|entry| own.has(&entry.key));

@@ -105,7 +105,7 @@ impl Drop for Reservation {
         let mut table = self.shared.table.lock();
         match table.waiting.iter().position(|(waits, _)| *waits == self.ticket) {
             Some(place) => drop(table.waiting.remove(place)),
-            None => self.keys.iter().for_each(|key| drop(table.held.remove(key))),
+            None => table.held.retain(|key| !self.keys.contains(key)),
         }
         table.named.remove(&self.ticket);
         drop(table);

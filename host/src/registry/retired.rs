@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(retired.named(&of("acme", 1)).generation, 2);
         assert_eq!(retired.named(&of("other", 1)), Record::default());
         assert_eq!(swept(&mut retired, at(30)).bared.into_keys().collect::<Vec<_>>(), [id(1)]);
-        retired.retain(|key| *key != of("acme", 1));
+        retired.remove(&of("acme", 1));
         assert_eq!(retired.named(&of("acme", 1)), Record::default());
         assert_eq!(retired.named(&id(1)).generation, 7);
     }

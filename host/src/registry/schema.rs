@@ -104,7 +104,9 @@ mod tests {
     }
 
     fn text(database: &Database, query: &'static str) -> String {
-        database.read_blocking(|connection| connection.query_row(query, [], |row| row.get(0))).expect("a text")
+        database
+            .read_blocking(|connection| connection.query_row(query, [], |row| row.get(0)))
+            .expect("a text")
     }
 
     fn record(database: &Database, id: &'static str) -> Value {
@@ -153,7 +155,9 @@ mod tests {
         let (_folder, path) = file("");
         let database = Database::open(&path, &SCHEMA).expect("it is brought to this form");
         let insert = "INSERT INTO agents VALUES ('default', 'a', '{}'), ('acme', 'a', '{}')";
-        database.write_blocking(move |transaction| transaction.execute_batch(insert)).expect("its table is there");
+        database
+            .write_blocking(move |transaction| transaction.execute_batch(insert))
+            .expect("its table is there");
     }
 
     #[test]

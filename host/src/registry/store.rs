@@ -78,8 +78,8 @@ impl Rows {
         let query = "SELECT count(*) FROM agents WHERE tenant = ?1 AND id = ?2 AND record = ?3";
         let mut statement = connection.prepare(query)?;
         for (key, text) in &*self.0 {
-            let there: i64 = statement
-                .query_row(params![key.tenant.as_str(), key.id.as_str(), text], |row| row.get(0))?;
+            let there: i64 =
+                statement.query_row(params![key.tenant.as_str(), key.id.as_str(), text], |row| row.get(0))?;
             if there == 0 {
                 return Ok(false);
             }
@@ -146,6 +146,7 @@ impl Store {
     /// # Errors
     /// If they cannot be written; then none of them is on disk.
     pub(super) async fn write(&self, rows: Rows) -> Result<(), StoreError> {
+        tracing::debug!(records = rows.0.len(), "records are being written");
         let put = rows.clone();
         let Err(error) = self.database.write(move |transaction| put.put(transaction)).await else {
             return Ok(());

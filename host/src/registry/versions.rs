@@ -284,8 +284,8 @@ impl Registry {
     /// Saves how versions on probation do, so that a start goes on from there. Of all agents, or of
     /// those named.
     pub async fn save_probations(&self, agents: Option<BTreeSet<AgentKey>>) {
-        let agents = agents
-            .unwrap_or_else(|| self.snapshot().agents().map(|entry| entry.key.clone()).collect());
+        let agents =
+            agents.unwrap_or_else(|| self.snapshot().agents().map(|entry| entry.key.clone()).collect());
         let touches: Vec<_> = agents.iter().cloned().collect();
         let amendment = move |current: &Snapshot, _: &Retired| {
             let changed = agents.iter().filter_map(|key| current.agent(key)).filter_map(|entry| {
