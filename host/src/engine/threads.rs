@@ -471,7 +471,7 @@ impl<T> Future for GuestTask<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::sync::mpsc;
     use std::thread::{self, ThreadId};
 
@@ -575,52 +575,51 @@ mod tests {
         assert_eq!(threads.begin(first, Arc::default()).await, Some(false));
     }
 
-    /// Nothing that is known lets a turn on such a thread hold it: this one does.
+    /// Nothing that is known lets a turn on such a thread hold it: this one does. It holds the thread that
+    /// looked after sockets last, while the other one sleeps.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_turn_that_holds_the_thread_it_was_given_at_once_holds_nothing_else() {
         let runtime = tokio::runtime::Handle::current();
         let threads = Arc::new(GuestThreads::start(1, runtime.clone()).expect("threads"));
-        until("the guests' thread sleeps", || threads.queue.state.lock().idle == 1);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
+        let client = || {
+            let client = std::net::TcpStream::connect(address).expect("a connection");
+            client.set_read_timeout(Some(LONG)).expect("a time limit");
+            client
+        };
+        let mut first = client();
+        let (waits, _) = listener.accept().await.expect("a connection");
         let (begun, has_begun) = mpsc::channel();
         let (let_go, go) = mpsc::channel::<()>();
         let holding = tokio::spawn({
             let threads = threads.clone();
-            let (stream, _) = {
-                let client = tokio::spawn(tokio::net::TcpStream::connect(address));
-                let accepted = listener.accept().await.expect("a connection");
-                client.await.expect("a task").expect("a connection");
-                accepted
-            };
             async move {
-                // What woke this task last was the runtime's own look at the sockets.
-                let _ = stream.readable().await;
-                let held = threads.begin(
-                    async move {
-                        let _ = begun.send(current_run().inline);
-                        let _ = go.recv();
-                    },
-                    Arc::default(),
-                );
-                held.await
+                waits.readable().await.expect("a connection");
+                let hold = async move {
+                    let _ = begun.send(current_run().inline);
+                    let _ = go.recv();
+                };
+                threads.begin(hold, Arc::default()).await
             }
         });
-        let others = thread::spawn(move || {
-            assert!(has_begun.recv_timeout(LONG).expect("it has its turn"), "at once");
-            // From outside: the runtime has to notice by itself.
-            let mut client = std::net::TcpStream::connect(address).expect("a connection");
-            client.set_read_timeout(Some(LONG)).expect("a time limit");
-            let mut answer = [0];
-            client.read_exact(&mut answer).expect("somebody else is answered");
-            let_go.send(()).expect("it is still held");
+        let answering = tokio::spawn(async move {
+            let (mut other, _) = listener.accept().await.expect("somebody else");
+            other.write_all(b"!").await
         });
-        let (mut stream, _) = listener.accept().await.expect("somebody else");
-        stream.write_all(b"!").await.expect("an answer");
-        holding.await.expect("a task").expect("it ends");
-        others.join().expect("it was answered");
+        let metrics = runtime.metrics();
+        until("all threads sleep", || {
+            let sleeps = |thread| metrics.worker_park_unpark_count(thread) % 2 == 1;
+            sleeps(0) && sleeps(1) && threads.queue.state.lock().idle == 1
+        });
+        first.write_all(b"!").expect("a connection");
+        assert!(has_begun.recv_timeout(LONG).expect("it has its turn"), "at once");
+        client().read_exact(&mut [0]).expect("somebody else is answered");
         let beside = threads.begin(async { 7 }, Arc::default());
-        assert_eq!(tokio::time::timeout(LONG, beside).await.expect("it ends"), Some(7));
+        assert_eq!(beside.await, Some(7));
+        let_go.send(()).expect("it is still held");
+        holding.await.expect("a task").expect("it ends");
+        answering.await.expect("a task").expect("it was answered");
     }
 
     #[tokio::test(flavor = "multi_thread")]
