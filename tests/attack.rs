@@ -209,18 +209,8 @@ fn schemas_of_contexts_harm_nobody() {
 
 /// Registers a component under `id`, with the polite caller's key.
 fn register(server: &Server, id: &str, component: &[u8]) -> Reply {
-    let mut body = Vec::new();
-    let settings = json!({ "id": id, "limits": { "timeout": "1s" } }).to_string();
-    for (name, content) in [("settings", settings.as_bytes()), ("component", component)] {
-        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
-        body.extend(content);
-        body.extend(b"\r\n");
-    }
-    body.extend(b"--frontier--\r\n");
-    let request = Request::new("POST", "/api/agents")
-        .header("content-type", "multipart/form-data; boundary=frontier")
-        .body(body)
-        .key(POLITE);
+    let settings = json!({ "id": id, "limits": { "timeout": "1s" } });
+    let request = Request::multipart("POST", "/api/agents", &settings, component).key(POLITE);
     server.ask_plainly(request)
 }
 

@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use stockade::domain::Digest;
 use tempfile::TempDir;
 
+use crate::support::fleet::digest;
 use crate::support::random::Random;
 use crate::support::server::Start;
 use crate::support::{Request, Server, guests, poll_until};
@@ -30,22 +30,6 @@ fn variant(number: usize) -> Vec<u8> {
     component.extend([0, u8::try_from(content.len()).expect("a short section")]);
     component.extend(content.bytes());
     component
-}
-
-fn digest(component: &[u8]) -> String {
-    Digest::of(component).to_string()
-}
-
-/// A request with settings and a component's bytes.
-fn upload(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
-    let mut body = format!(
-        "--edge\r\ncontent-disposition: form-data; name=\"settings\"\r\n\r\n{settings}\r\n\
-         --edge\r\ncontent-disposition: form-data; name=\"component\"\r\n\r\n"
-    )
-    .into_bytes();
-    body.extend(component);
-    body.extend(b"\r\n--edge--\r\n");
-    Request::new(method, target).header("content-type", "multipart/form-data; boundary=edge").body(body)
 }
 
 /// Sends a request from a thread of its own: the status of its answer, if one came before the host was
@@ -279,12 +263,16 @@ impl World {
                 self.registered.insert(id.clone(), [None].into());
                 let mut settings = settings;
                 settings["id"] = json!(id);
-                (id, upload("POST", "/api/agents", &settings, &component), Some(digest(&component)))
+                (
+                    id,
+                    Request::multipart("POST", "/api/agents", &settings, &component),
+                    Some(digest(&component)),
+                )
             }
             3 if !there.is_empty() => {
                 let id = self.random.of(&there).clone();
                 let target = format!("/api/agents/{id}");
-                (id, upload("PUT", &target, &settings, &component), Some(digest(&component)))
+                (id, Request::multipart("PUT", &target, &settings, &component), Some(digest(&component)))
             }
             4 if !there.is_empty() => {
                 let id = self.random.of(&there).clone();

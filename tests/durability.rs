@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::registering::{multipart, register};
+use crate::registering::register;
 use crate::support::fleet::{digest, plain};
 use crate::support::{Fleet, PATIENCE, Request, Server, poll_until};
 
@@ -149,7 +149,7 @@ fn names(data: &Path) -> Vec<String> {
 
 /// Registers a component and kills the host as soon as the moment is seen; whether an answer came.
 fn register_and_kill(server: Server, data: &Path, id: &str, bytes: &[u8], moment: Moment) -> Option<u16> {
-    let request = server.signed(multipart("POST", "/api/agents", &json!({ "id": id }), bytes));
+    let request = server.signed(Request::multipart("POST", "/api/agents", &json!({ "id": id }), bytes));
     let mut connection = server.connect();
     let answer = std::thread::spawn(move || connection.try_ask(&request).ok().map(|reply| reply.status));
     let wanted = digest(bytes);

@@ -6,17 +6,13 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::support::fleet::{digest, plain};
+use crate::support::fleet::{digest, key, plain};
 use crate::support::{Fleet, Request, Server, poll_until};
 
 const FIRST: &str = "key-of-the-first-0123456789abcdef0123";
 const SECOND: &str = "key-of-the-second-0123456789abcdef012";
 const ECHO: &str = "[agents.echo]\ncomponent = \"<echo>\"\n";
 const HOSTILE: &str = "[agents.hostile]\ncomponent = \"<hostile>\"\n";
-
-fn key(name: &str, key: &str, more: &str) -> String {
-    format!("[[auth.keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}", digest(key.as_bytes()))
-}
 
 fn status_with(server: &Server, key: &str, agent: &str) -> u16 {
     let body = json!({ "agent": agent, "query": "x" });

@@ -1,5 +1,6 @@
 //! What Prometheus sees: figures that agree with the agents' pages, for operators only.
 
+use crate::support::fleet::key;
 use crate::support::{Fleet, Request, Server, poll_until};
 
 /// The value of a line that begins with this name and labels.
@@ -41,17 +42,14 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
 #[test]
 fn metrics_are_for_operators() {
     let mut settings = "[agents.echo]\ncomponent = \"<echo>\"\n".to_owned();
-    let key = |role: &str| format!("a-key-of-the-role-{role}-and-some-characters");
+    let secret = |role: &str| format!("a-key-of-the-role-{role}-and-some-characters");
     for role in ["call", "admin", "operator"] {
-        let hash = stockade::domain::Digest::of(key(role).as_bytes());
-        settings += &format!(
-            "[[auth.keys]]\nname = \"{role}\"\nsha256 = \"{hash}\"\nscope = \"*\"\nrole = \"{role}\"\n"
-        );
+        settings += &key(role, &secret(role), &format!("scope = \"*\"\nrole = \"{role}\"\n"));
     }
-    let server = crate::support::server::Start::settings(&settings).key(&key("operator")).serve();
+    let server = crate::support::server::Start::settings(&settings).key(&secret("operator")).serve();
     assert_eq!(server.get("/metrics").status, 200);
     for role in ["call", "admin"] {
-        let refused = server.ask_plainly(Request::get("/metrics").key(&key(role)));
+        let refused = server.ask_plainly(Request::get("/metrics").key(&secret(role)));
         let message = refused.expect_failure(403, "forbidden")["message"].to_string();
         assert!(message.contains("`operator`"), "{message}");
     }

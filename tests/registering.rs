@@ -6,34 +6,16 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::support::fleet::{digest, failing, key, plain, wanting};
-use crate::support::{Fleet, Reply, Request, Server, guests, poll_until};
+use crate::support::{Fleet, Reply, Request, Server, guests, poll_until, wire};
 
 const FILE: &str = "[agents.named]\ncomponent = \"<echo>\"\n";
 
-/// A `multipart/form-data` body of these parts.
-fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for (name, content) in parts {
-        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
-        body.extend(*content);
-        body.extend(b"\r\n");
-    }
-    body.extend(b"--frontier--\r\n");
-    body
-}
-
-pub(crate) fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Request {
-    let settings = settings.to_string();
-    let body = parts(&[("settings", settings.as_bytes()), ("component", component)]);
-    Request::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
-}
-
 pub(crate) fn register(server: &Server, settings: &Value, component: &[u8]) -> Reply {
-    server.ask(multipart("POST", "/api/agents", settings, component))
+    server.ask(Request::multipart("POST", "/api/agents", settings, component))
 }
 
 fn replace(server: &Server, id: &str, settings: &Value, component: &[u8]) -> Reply {
-    server.ask(multipart("PUT", &format!("/api/agents/{id}"), settings, component))
+    server.ask(Request::multipart("PUT", &format!("/api/agents/{id}"), settings, component))
 }
 
 fn remove(server: &Server, id: &str) -> Reply {
@@ -113,8 +95,8 @@ fn only_an_admin_changes_what_runs() {
         Request::new(method, target).header("content-type", "application/json").body("{}")
     };
     for request in [
-        multipart("POST", "/api/agents", &json!({ "id": "other" }), &plain(1)),
-        multipart("PUT", "/api/agents/guest", &json!({}), &plain(1)),
+        Request::multipart("POST", "/api/agents", &json!({ "id": "other" }), &plain(1)),
+        Request::multipart("PUT", "/api/agents/guest", &json!({}), &plain(1)),
         json("POST", "/api/agents"),
         json("DELETE", "/api/agents/guest"),
         json("POST", "/api/agents/generate"),
@@ -199,19 +181,21 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     send(b"{".to_vec(), "application/json").expect_failure(400, "malformed_json");
     send(b"x".to_vec(), "text/plain").expect_failure(415, "unsupported_media_type");
     send(plain(1), "application/wasm").expect_failure(415, "unsupported_media_type");
-    send(parts(&[]), "multipart/form-data").expect_failure(400, "malformed_json");
+    send(wire::form(&[]), "multipart/form-data").expect_failure(400, "malformed_json");
     send(b"--frontier\r\ncontent-disposition".to_vec(), form).expect_failure(400, "malformed_json");
     let settings = named.to_string();
-    invalid(send(parts(&[("component", &plain(1))]), form), &["`settings`", "missing"]);
-    invalid(send(parts(&[("settings", settings.as_bytes())]), form), &["`component`"]);
+    invalid(send(wire::form(&[("component", &plain(1))]), form), &["`settings`", "missing"]);
+    invalid(send(wire::form(&[("settings", settings.as_bytes())]), form), &["`component`"]);
     let twice = [("settings", settings.as_bytes()), ("settings", settings.as_bytes())];
-    invalid(send(parts(&twice), form), &["`settings`", "twice"]);
+    invalid(send(wire::form(&twice), form), &["`settings`", "twice"]);
     let other = [("settings", settings.as_bytes()), ("code", b"x")];
-    invalid(send(parts(&other), form), &["`code`", "`component` and `settings`"]);
-    send(parts(&[("settings", b"{"), ("component", &plain(1))]), form).expect_failure(400, "malformed_json");
+    invalid(send(wire::form(&other), form), &["`code`", "`component` and `settings`"]);
+    send(wire::form(&[("settings", b"{"), ("component", &plain(1))]), form)
+        .expect_failure(400, "malformed_json");
     let long = format!("{{\"id\": \"guest\", \"description\": \"{}\"}}", "x".repeat(1 << 20));
-    let long = parts(&[("settings", long.as_bytes()), ("component", &plain(1))]);
-    send(long, form).expect_failure(413, "body_too_large");
+    let long = wire::form(&[("settings", long.as_bytes()), ("component", &plain(1))]);
+    let large = send(long, form).expect_failure(413, "body_too_large");
+    assert!(large["message"].to_string().contains("`settings`"), "{large}");
     // Nothing of it is there, nor kept.
     assert_eq!(server.get("/orchestrator/agents").expect(200).as_array().map(Vec::len), Some(1));
     server.call("named", "x").expect(200);

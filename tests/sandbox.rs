@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::fleet::key;
 use crate::support::server::Start;
 use crate::support::{Fleet, Request, Server};
 
@@ -139,13 +140,10 @@ fn a_policy_grants_some_figures_and_a_denial_says_which_policy_would_do() {
 fn a_key_lends_only_the_capabilities_that_it_has() {
     let lent = "a-key-for-tests-that-lends-everything";
     let kept = "a-key-for-tests-that-lends-nothing-at-all";
-    let hash = |key: &str| stockade::domain::Digest::of(key.as_bytes());
     let server = Start::settings(&format!(
-        "[[auth.keys]]\nname = \"lent\"\nsha256 = \"{}\"\nscope = \"*\"\ncapabilities = \"system\"\n\
-         [[auth.keys]]\nname = \"kept\"\nsha256 = \"{}\"\nscope = \"*\"\ncapabilities = []\n\
-         [agents.granted]\ncomponent = \"<hostile>\"\ngrants = {{ system = true }}\n",
-        hash(lent),
-        hash(kept)
+        "{}{}[agents.granted]\ncomponent = \"<hostile>\"\ngrants = {{ system = true }}\n",
+        key("lent", lent, "scope = \"*\"\ncapabilities = \"system\"\n"),
+        key("kept", kept, "scope = \"*\"\ncapabilities = []\n"),
     ))
     .key(lent)
     .serve();

@@ -20,6 +20,18 @@ pub(crate) struct Request {
     body: Option<Vec<u8>>,
 }
 
+/// A `multipart/form-data` body of these parts, with the boundary `frontier`.
+pub(crate) fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in parts {
+        body.extend(format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());
+        body.extend(*content);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--frontier--\r\n");
+    body
+}
+
 impl Request {
     pub(crate) fn new(method: &str, target: &str) -> Self {
         Self { method: method.into(), target: target.into(), headers: Vec::new(), body: None }
@@ -36,15 +48,8 @@ impl Request {
 
     /// One that registers an agent: its settings and its component.
     pub(crate) fn multipart(method: &str, target: &str, settings: &Value, component: &[u8]) -> Self {
-        let mut body = Vec::new();
-        for (name, content) in [("settings", settings.to_string().as_bytes()), ("component", component)] {
-            body.extend(
-                format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n").bytes(),
-            );
-            body.extend(content);
-            body.extend(b"\r\n");
-        }
-        body.extend(b"--frontier--\r\n");
+        let settings = settings.to_string();
+        let body = form(&[("settings", settings.as_bytes()), ("component", component)]);
         Self::new(method, target).header("content-type", "multipart/form-data; boundary=frontier").body(body)
     }
 

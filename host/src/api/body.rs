@@ -29,6 +29,22 @@ const MESSAGE_SHOWN: usize = 300;
 /// After this a body that is not there counts among its key's slow ones.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
+/// How large a body may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimit {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// The setting that says so, for who is beyond it.
+    pub(super) setting: &'static str,
+}
+
+impl BodyLimit {
+    /// What a body beyond it gets.
+    pub(super) fn exceeded(self) -> ApiError {
+        ApiError::BodyTooLarge { limit: self.bytes, setting: self.setting }
+    }
+}
+
 /// Reads the whole body; empty if there is none. The caller goes on with what its key may do afterwards:
 /// whoever sends slowly keeps no right by that.
 pub(super) async fn read(api: &Api, caller: &mut Caller, request: Request) -> Result<Bytes, ApiError> {
@@ -39,29 +55,29 @@ pub(super) async fn read(api: &Api, caller: &mut Caller, request: Request) -> Re
     if !is_json(&parts.headers) {
         return Err(ApiError::UnsupportedMediaType("JSON: send it with `Content-Type: application/json`"));
     }
-    let limit = api.server.load().max_body;
+    let limit = BodyLimit { bytes: api.server.load().max_body, setting: "`max_body` in [server]" };
     read_up_to(api, caller, &parts, body, limit).await
 }
 
-/// Reads a whole body of at most `limit` bytes, in the time that bodies have, as [`read`] does. `parts` are
+/// Reads a whole body within `limit`, in the time that bodies have, as [`read`] does. `parts` are
 /// its request's.
 pub(super) async fn read_up_to(
     api: &Api,
     caller: &mut Caller,
     parts: &Parts,
     body: Body,
-    limit: u64,
+    limit: BodyLimit,
 ) -> Result<Bytes, ApiError> {
     let body = read_in_time(api, parts, body, limit).await?;
     caller.go_on(api)?;
     Ok(body)
 }
 
-async fn read_in_time(api: &Api, parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+async fn read_in_time(api: &Api, parts: &Parts, body: Body, limit: BodyLimit) -> Result<Bytes, ApiError> {
     let time = api.server.load().body_timeout;
     // What the head announces is refused before any of it is read.
-    if body.size_hint().lower() > limit {
-        return Err(ApiError::BodyTooLarge { limit });
+    if body.size_hint().lower() > limit.bytes {
+        return Err(limit.exceeded());
     }
     let mut reading = pin!(collect(body, limit));
     if let Ok(read) = tokio::time::timeout(time.min(SLOW_AFTER), reading.as_mut()).await {
@@ -79,7 +95,7 @@ async fn read_in_time(api: &Api, parts: &Parts, body: Body, limit: u64) -> Resul
 }
 
 /// One frame is the usual body, and is not copied.
-async fn collect(mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
+async fn collect(mut body: Body, limit: BodyLimit) -> Result<Bytes, ApiError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     // What has come as it was announced has ended: nobody waits to hear so.
@@ -91,8 +107,8 @@ async fn collect(mut body: Body, limit: u64) -> Result<Bytes, ApiError> {
             continue;
         };
         let size = first.len() + rest.len() + data.len();
-        if size as u64 > limit {
-            return Err(ApiError::BodyTooLarge { limit });
+        if size as u64 > limit.bytes {
+            return Err(limit.exceeded());
         }
         if first.is_empty() {
             first = data;

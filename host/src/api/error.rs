@@ -62,11 +62,13 @@ pub(super) enum ApiError {
     /// The path does not take this method.
     #[error("this path does not take this method: the `Allow` header names those it takes")]
     MethodNotAllowed,
-    /// More than `[server] max_body`.
-    #[error("the body exceeds the limit of {limit} bytes")]
+    /// More than a body may have.
+    #[error("the body exceeds the limit of {limit} bytes ({setting})")]
     BodyTooLarge {
         /// Bytes.
         limit: u64,
+        /// The setting that says so.
+        setting: &'static str,
     },
     /// A body that says it is not JSON.
     #[error("the body must be {0}")]

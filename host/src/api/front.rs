@@ -121,7 +121,8 @@ impl Request {
         };
         let upload = turn.upload_within(bytes, largest, wait).await;
         self.noted.lock().upload = Some(upload.ok_or(ApiError::Overloaded(
-            "too many components are being sent: send fewer at once, or try again",
+            "too many components are being uploaded: send fewer at once, or try again (there is room for two of the \
+             largest size for a key and four for all: `max_component_size` in [engine])",
         ))?);
         Ok(())
     }

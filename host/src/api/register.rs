@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Map;
 
 use super::agents::admitted;
+use super::body::BodyLimit;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::{Api, answer, body};
@@ -98,15 +99,17 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 }
 
 async fn read_parts(api: &Api, caller: &mut Caller, request: Request) -> Result<RegisterRequest, ApiError> {
-    let limit = api.config.load().engine.max_component_size + MAX_SETTINGS;
+    let largest = api.config.load().engine.max_component_size;
+    let setting = "`max_component_size` in [engine], and 1 MiB for the settings";
+    let limit = BodyLimit { bytes: largest + MAX_SETTINGS, setting };
     let (parts, body) = request.into_parts();
     // Room for all of it is taken before any of it is read, and kept until the component is registered.
     let hint = hyper::body::Body::size_hint(&body);
-    let largest = hint.upper().unwrap_or(limit);
-    if hint.lower() > limit {
-        return Err(ApiError::BodyTooLarge { limit });
+    if hint.lower() > limit.bytes {
+        return Err(limit.exceeded());
     }
-    caller.request.reserve_upload(largest.min(limit), limit, api.server.load().body_timeout).await?;
+    let bytes = hint.upper().map_or(limit.bytes, |bytes| bytes.min(limit.bytes));
+    caller.request.reserve_upload(bytes, limit.bytes, api.server.load().body_timeout).await?;
     let whole = body::read_up_to(api, caller, &parts, body, limit).await?;
     let request = Request::from_parts(parts, axum::body::Body::from(whole));
     let odd = |error: String| ApiError::MalformedJson(format!("the multipart body cannot be read: {error}"));
@@ -122,7 +125,7 @@ async fn read_parts(api: &Api, caller: &mut Caller, request: Request) -> Result<
         match name.as_str() {
             "component" => asked.component = Some(Component(Arc::from(&*bytes))),
             "settings" if bytes.len() as u64 > MAX_SETTINGS => {
-                return Err(ApiError::BodyTooLarge { limit: MAX_SETTINGS });
+                return Err(BodyLimit { bytes: MAX_SETTINGS, setting: "for the part `settings`" }.exceeded());
             }
             "settings" => asked.settings = body::parse_object(&api.server.load(), &bytes)?,
             _ => {

@@ -13,6 +13,9 @@ use super::key::{Key, Kind, SECTIONS, one_of};
 use super::report::Report;
 use crate::domain::text::nearest;
 
+/// The most characters that are shown of a text that may be anything.
+const SHOWN: usize = 60;
+
 /// A table with the keys that it may have.
 pub(super) struct Section<'a, 'i> {
     /// As it stands in the file: `[agents.x]`.
@@ -204,9 +207,5 @@ pub(super) fn join(path: &str, name: &str) -> String {
 
 /// The beginning of a text that may be anything.
 pub(super) fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().nth(60).is_some() {
-        shown.push('…');
-    }
-    shown
+    crate::domain::text::shortened(text, SHOWN).chars().flat_map(char::escape_debug).collect()
 }

@@ -87,6 +87,14 @@ pub fn beginning(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
+/// The beginning of a text, of at most `chars` characters; a mark at its end says that something was cut off.
+pub fn shortened(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Takes a text in pieces, in one line and up to a bound; what comes after it is neither made nor
 /// kept: it ends whoever writes.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::trial::{MAX_IDLE, TrialError};
 use super::{Engine, Example, Invocation, LinkedComponent, Spent};
 use crate::capabilities::AgentRights;
 use crate::config::Limits;
-use crate::domain::{AgentId, Capability, CapabilityScope, Failure, Grants, RequestId, Task, TaskText};
+use crate::domain::{AgentId, Capability, CapabilityScope, Failure, Grants, RequestId, Task, TaskText, text};
 
 /// How many examples are run; what comes after them is not.
 pub const MAX_SELF_TESTS: usize = 32;
@@ -131,13 +131,13 @@ impl Engine {
         let expecting = examples.iter().filter_map(|one| Some((&one.task, one.expected.as_ref()?)));
         for (number, (task, expected)) in expecting.take(MAX_SELF_TESTS).enumerate() {
             let time_left = ALL_TIME.saturating_sub(began.elapsed());
-            let too_much = |what| SelfTestError::TooMuch { task: shorten(task), what };
+            let too_much = |what| SelfTestError::TooMuch { task: text::shortened(task, SHOWN), what };
             if time_left.is_zero() {
                 return Err(too_much("30 s"));
             }
             let failed = |reason: String| SelfTestError::Failed {
-                task: shorten(task),
-                expected: shorten(expected),
+                task: text::shortened(task, SHOWN),
+                expected: text::shortened(expected, SHOWN),
                 reason,
             };
             let query = TaskText::parse(task).map_err(|error| failed(error.to_string()))?;
@@ -153,32 +153,26 @@ impl Engine {
             fuel_left = fuel_left.saturating_sub(spent.fuel);
             let found = match answer {
                 Ok(reply) if reply.response.contains(expected.as_str()) => continue,
-                Ok(reply) => Ok(shorten(&reply.response)),
+                Ok(reply) => Ok(text::shortened(&reply.response, SHOWN)),
                 Err(Failure::FuelExhausted { limit }) if limit < fuel => {
                     return Err(too_much("5,000,000,000 units of fuel"));
                 }
-                Err(failure) => Err(shorten(&failure.internal())),
+                Err(failure) => Err(text::shortened(&failure.internal(), SHOWN)),
             };
             return Err(match (spent.denials.first(), found) {
                 (Some(denial), Ok(reason) | Err(reason)) => SelfTestError::NeedsCapability {
-                    task: shorten(task),
+                    task: text::shortened(task, SHOWN),
                     capability: denial.capability,
                     reason,
                 },
-                (None, Ok(answered)) => {
-                    SelfTestError::Wrong { task: shorten(task), expected: shorten(expected), answered }
-                }
+                (None, Ok(answered)) => SelfTestError::Wrong {
+                    task: text::shortened(task, SHOWN),
+                    expected: text::shortened(expected, SHOWN),
+                    answered,
+                },
                 (None, Err(reason)) => failed(reason),
             });
         }
         Ok(())
-    }
-}
-
-/// The beginning of a text that may be long.
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
