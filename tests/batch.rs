@@ -104,7 +104,7 @@ fn what_is_wrong_with_an_item_is_that_items_failure() {
 #[test]
 fn each_item_is_a_request_of_its_own_to_limits() {
     let server = Server::with(FLEET);
-    // Side by side they do not all fit: those that do not are told when to come again.
+    // Side by side they do not all fit: the others are rejected with `Retry-After`.
     let items = json!(vec![json!({ "agent": "narrow", "query": "sleep 300" }); 5]);
     let answers = batch(&server, items);
     let served = answers.iter().filter(|answer| answer["success"] == true).count();

@@ -1,4 +1,4 @@
-//! Compiled code on disk: used again, and never believed when it is damaged or somebody else's.
+//! Compiled code on disk: reused, and discarded when it is damaged or belongs to another user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

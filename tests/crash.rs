@@ -1,4 +1,4 @@
-//! Killed at any moment (`kill -9`): the next start is sound, and knows everything that anybody was told.
+//! Killed at any moment (`kill -9`): the next start is consistent, and has everything that was acknowledged.
 //!
 //! The moments come from a generator with a seed, spread over what a change takes; no assertion depends
 //! on which of them hits what. `STOCKADE_CRASH_ROUNDS` makes it more or fewer rounds.
@@ -190,7 +190,7 @@ impl World {
             needed.extend(all.map(str::to_owned));
         }
         let components = self.path("data/components");
-        poll_until("what nobody needs is swept away", || (names(&components) == needed).then_some(()));
+        poll_until("components without a user are removed", || (names(&components) == needed).then_some(()));
         for name in &needed {
             let bytes = fs::read(components.join(name)).expect("a component that is kept");
             assert_eq!(digest(&bytes), *name, "what is kept is damaged");

@@ -162,7 +162,7 @@ fn lines_of_dev(author: &Author) -> (Running, impl Fn(&str) -> String) {
 }
 
 #[test]
-fn settings_that_are_saved_during_the_first_build_are_heard() {
+fn settings_that_are_saved_during_the_first_build_take_effect() {
     let author = Author::new("dev_early", "hello");
     let (_running, next) = lines_of_dev(&author);
     next("building");

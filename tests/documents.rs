@@ -167,6 +167,23 @@ fn every_link_leads_somewhere() {
     assert!(seen > 15, "{seen}");
 }
 
+/// Files of the source that ARCHITECTURE.md names, as `room/file.rs`, are there.
+#[test]
+fn the_architecture_names_files_that_there_are() {
+    let text = &documents()[Path::new("ARCHITECTURE.md")];
+    let mut seen = 0;
+    for name in text.split('`').skip(1).step_by(2) {
+        let is_path = name.contains('/') && name.ends_with(".rs") && !name.contains(['*', ' ', '{']);
+        if !is_path || name.contains("NAME") {
+            continue;
+        }
+        seen += 1;
+        let there = [name.to_owned(), format!("host/src/{name}")];
+        assert!(there.iter().any(|path| root().join(path).is_file()), "ARCHITECTURE.md names `{name}`");
+    }
+    assert!(seen > 40, "{seen}");
+}
+
 #[test]
 fn every_page_of_docs_is_linked_from_the_readme() {
     let documents = documents();

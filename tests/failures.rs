@@ -147,7 +147,10 @@ fn deep_and_large_bodies_are_refused_unread() {
     nested(4_000).expect_failure(422, "invalid_request");
     let large = json!({ "task": "x", "context": "y".repeat(20_000) });
     let body = server.post("/orchestrator/route", &large).expect_failure(413, "body_too_large");
-    assert!(body["message"].as_str().is_some_and(|text| text.contains("10240")), "{body}");
+    assert!(
+        body["message"].as_str().is_some_and(|text| text.contains("10240") && text.contains("`max_body`")),
+        "{body}"
+    );
     // What is only announced is refused before it is sent.
     let announced = Request::new("POST", "/orchestrator/route").header("content-length", "99999999999");
     server.ask(announced.header("content-type", "application/json")).expect_failure(413, "body_too_large");

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::registering::{multipart, register};
+use crate::registering::register;
 use crate::support::fleet::{digest, plain};
 use crate::support::{Connection, Fleet, Reply, Request, Server, poll_until};
 
@@ -50,7 +50,8 @@ fn while_ten_thousand_agents_are_being_written_nobody_else_waits() {
     assert_eq!(page["digest"], digest(&plain(2)), "{page}");
     // One that has to be written is decided too: it waits for the disk, and not for the ten thousand.
     let before = writes(&server, 1);
-    let replaced = send(&server, multipart("PUT", "/api/agents/guest", &json!({ "name": "New" }), &plain(4)));
+    let replaced =
+        send(&server, Request::multipart("PUT", "/api/agents/guest", &json!({ "name": "New" }), &plain(4)));
     poll_until("it is being written", || (writes(&server, 1) > before).then_some(()));
     server.call("guest", "x").expect(200);
     assert!(!made.is_finished() && !replaced.is_finished(), "nothing is promised before it is on disk");
@@ -84,7 +85,7 @@ fn changes_of_one_agent_take_turns_and_none_is_lost() {
     register(&server, &json!({ "id": "guest", "name": "0" }), &plain(3)).expect(201);
     let requests = (1..=8).map(|number: u8| {
         let settings = json!({ "name": number.to_string() });
-        send(&server, multipart("PUT", "/api/agents/guest", &settings, &plain(3 + number)))
+        send(&server, Request::multipart("PUT", "/api/agents/guest", &settings, &plain(3 + number)))
     });
     let answers: Vec<_> = requests.collect::<Vec<_>>().into_iter().map(JoinHandle::join).collect();
     let answers: Vec<Reply> = answers.into_iter().map(|answer| answer.expect("the client ends")).collect();

@@ -358,7 +358,7 @@ fn every_function_that_is_given_a_length_is_charged_by_it_or_out_of_reach() {
         library_files().iter().chain(&own_files()).flat_map(|text| of_any_length(text)).collect();
     let mut charged = 0;
     for (name, function) in &functions {
-        // What nobody links need not be paid; the contract's functions are the agent's own.
+        // What is not linked costs nothing; the contract's functions are the agent's own.
         if let Some(row) = interface(name).filter(|row| row.decision != Decision::Contract) {
             let cost = row.cost(function);
             assert!(

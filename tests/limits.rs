@@ -126,7 +126,7 @@ fn each_ends_as_promised_and_nobody_beside_it_notices() {
     assert_eq!((&bystander["calls"], &bystander["errors"]), (&json!(beside), &json!(0)), "{bystander}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let page = server.agent("hostile");
-    // What the caller can mend is no error of the agent's.
+    // What the caller can correct is no error of the agent's.
     let its_own = |(agent, _, status, _): &&(&str, &str, u16, &str)| *agent == "hostile" && *status >= 500;
     let errors: Vec<_> = ENDS.iter().filter(its_own).collect();
     assert_eq!(page["errors"], errors.len(), "{page}");

@@ -280,15 +280,15 @@ fn half_a_file_that_would_be_right_is_not_heard_until_it_is_whole() {
         let mut file = fs::File::create(fleet.path("agents.toml")).expect("the file is emptied");
         file.write_all(first.as_bytes()).expect("the first half");
         file.sync_all().expect("it is there");
-        // A writer that takes its time, longer than a file rests that nobody writes.
+        // A writer that takes longer than the pause after which a file counts as complete.
         let begin = std::time::Instant::now();
         while begin.elapsed() < std::time::Duration::from_millis(1_500) {
-            assert_ne!(server.agent("echo")["name"], name, "half a file was heard");
+            assert_ne!(server.agent("echo")["name"], name, "half a file was applied");
             server.call("hostile", "echo x").expect(200);
         }
         file.write_all(rest.as_bytes()).expect("the rest");
         drop(file);
-        server.wait_for_page("echo", "the whole is heard", |page| page["name"] == name);
+        server.wait_for_page("echo", "the whole file is applied", |page| page["name"] == name);
         assert_eq!(applied(&server, round + 1)["removed"], "");
         assert_eq!(server.call("hostile", "echo x").expect(200)["agent_generation"], 1);
     }

@@ -1,4 +1,4 @@
-//! What the host does for a guest costs the guest: fuel, its own time, and nobody else's.
+//! What the host does for a guest is charged to the guest: fuel and its own time, not others'.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,4 @@
-//! Ten thousand requests that nobody would send, and bytes that are no requests: the host answers
+//! Ten thousand odd requests, and bytes that are no requests: the host answers
 //! what can be answered, in JSON, and is the same afterwards as before.
 
 use std::io::{Read as _, Write as _};

@@ -54,7 +54,7 @@ fn an_agent_is_registered_replaced_and_removed_and_kept_through_crashes() {
     for field in ["name", "registered", "generation", "digest", "loaded_at", "triggers", "tags", "limits"] {
         assert_eq!(again[field], page[field], "{field}");
     }
-    // Another version, with other settings: what it is not told is as if it had never been told.
+    // Another version, with other settings: settings that are left out are as if they had never been set.
     let page = replace(&server, "guest", &json!({ "name": "Other" }), &plain(2)).expect(200);
     assert_eq!((&page["generation"], &page["name"], &page["tags"]), (&json!(2), &json!("Other"), &json!([])));
     assert_eq!(page["previous"][0]["generation"], 1);

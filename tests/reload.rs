@@ -161,7 +161,7 @@ fn whatever_is_wrong_with_a_new_version_the_old_one_serves_on() {
         }
         let listed = fleet.command(&server, &["agents"]);
         assert!(listed.out.contains("active"), "{listed:?}");
-        for word in ["loading it fails since", since.as_str().expect("a time"), "generation 1 serves on"] {
+        for word in ["loading it fails since", since.as_str().expect("a time"), "generation 1 still serves"] {
             assert!(listed.err.contains(word), "`{word}` is not in {listed:?}");
         }
         server.log_lines("the log says it", |line| line["level"] == "ERROR" && line["agent"] == "a");
@@ -353,7 +353,7 @@ fn what_cannot_be_written_down_does_not_take_effect() {
     server.log_lines("it is in the log", |line| {
         line["message"]
             .to_string()
-            .contains("the agents' settings were not applied, but for what they withdraw")
+            .contains("the agents' settings did not take effect, except what they withdraw")
             && line["reason"].to_string().contains("registry.db")
     });
     assert_eq!(server.get("/orchestrator/agents/b").status, 404);

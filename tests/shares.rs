@@ -1,5 +1,5 @@
 //! What one client may hold of the host: connections, requests, bodies and answers. Whoever takes all
-//! that is there for one finds that others, and whoever asks if the host lives, are still answered.
+//! that is there for one finds that others, and health checks, are still answered.
 
 use std::net::SocketAddr;
 
@@ -150,7 +150,7 @@ fn slow_bodies_of_a_key_are_bounded() {
         }
     });
     overloaded(&refused, "key_bodies");
-    // A body that comes at once waits for nobody; nor does another key's slow one.
+    // A body that comes at once does not wait, and neither does another key's slow one.
     server.ask_plainly(execute(GREEDY, "echo x")).expect(200);
     let mut others = begin_body(&server, POLITE);
     let rest = json!({ "agent": "hostile", "query": "echo late" }).to_string();
@@ -191,7 +191,7 @@ fn answers_that_nobody_reads_are_bounded_for_a_key_and_for_all() {
     // Half of it is written into sockets at most; a second one does not fit.
     let mut second = begin(&server, &execute(GREEDY, "huge-output 48000000"));
     second.answer(false).expect("an answer").expect_failure(502, "output_too_large");
-    // A batch holds what its answers may come to: it is told before anything runs.
+    // A batch reserves room for its answers: it is rejected before anything runs.
     let batch = Request::post("/orchestrator/batch", &json!([{ "agent": "hostile", "query": "echo x" }]));
     let before = calls(&server);
     overloaded(&server.ask_plainly(batch.clone().key(GREEDY)), "key_answers");
@@ -273,7 +273,7 @@ fn components_on_their_way_have_room_for_a_key_and_for_all() {
     };
     // The largest there are: half of what all may have.
     let held = [begin(), begin()];
-    // What they wait for holds for them; whoever comes now waits for less long.
+    // They keep the time that they wait for; requests that come now wait for less.
     fleet.settings(&settings("200ms"));
     server.log_lines("the time is applied", |line| line["message"] == "settings applied");
     let register = |key: &str, id: &str| {

@@ -54,7 +54,7 @@ fn a_second_signal_leaves_at_once() {
     server.terminate();
     wait_until_refused(&server);
     server.terminate();
-    // Cut off, or told so: but not left hanging.
+    // Closed, or answered with a failure: but not left open.
     if let Ok(answer) = running.answer(false) {
         answer.expect_failure(503, "draining");
     }

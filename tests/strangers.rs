@@ -1,5 +1,5 @@
 //! What strangers hand to the host to be evaluated or passed on: schemas, contexts for them, `data`. Each
-//! is bounded before it costs anything, and whoever sent it is told.
+//! is bounded before it costs anything, and its sender gets the reason.
 
 use serde_json::{Map, Value, json};
 

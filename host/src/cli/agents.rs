@@ -69,7 +69,7 @@ fn remarks(agent: &Value) -> Vec<String> {
     if let Some(error) = reload["error"].as_str() {
         let serves = match &agent["generation"] {
             Value::Null => "it has not served since the host started".to_owned(),
-            generation => format!("generation {generation} serves on"),
+            generation => format!("generation {generation} still serves"),
         };
         let since = reload["failing_since"].as_str().map(|since| format!(" since {}", text::line(since)));
         let since = since.unwrap_or_default();
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(
             remarks(&agent),
             [
-                "weather: loading it fails since 2026-01-02T03:04:05Z (generation 3 serves on): it is broken",
+                "weather: loading it fails since 2026-01-02T03:04:05Z (generation 3 still serves): it is broken",
                 "weather: a new version (digest 0123456789ab) waits for approval since 2026-01-01T00:00:00Z: \
                  it wants system. To let it in: `stockade approve weather`",
             ]

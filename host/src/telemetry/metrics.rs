@@ -67,7 +67,7 @@ pub const RELOADS: Name = counter("stockade_reloads", "Ends of attempts to chang
 /// Whether an agent's last load failed.
 pub const RELOAD_FAILING: Name = gauge(
     "stockade_agent_reload_failing",
-    "1 while the last attempt to load the agent failed and what served before serves on, or nothing",
+    "1 while the last attempt to load the agent failed: the version from before still serves, or none",
 );
 /// Since when an agent's loads fail.
 pub const RELOAD_FAILING_SINCE: Name = gauge(
