@@ -317,7 +317,7 @@ fn approvals_and_rollbacks_name_what_was_seen() {
     assert!(other.err.contains(&third), "{other:?}");
     other.expect(1);
     let said = fleet.command(&server, &["approve", "a", "--digest", &third[..12], "--yes"]);
-    assert!(said.err.contains("wants system") && said.err.contains(&third[..12]), "{said:?}");
+    assert!(said.err.contains("wants    system") && said.err.contains(&third[..12]), "{said:?}");
     assert!(said.expect(0).contains("generation 3"));
     conflict(approve(&server, "a", &third), &["nothing of agent `a` waits"]);
     // Back by name, over what came between.
