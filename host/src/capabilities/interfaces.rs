@@ -2,7 +2,7 @@
 //!
 //! A row says whether the interface is gated, and by which capability, and how each function is paid for
 //! that is given something of any length. An import without a row refuses the component at load. Pure; the
-//! tests read the WIT files, the library's too, and demand a row for each interface and a word on each function.
+//! tests read the WIT files, the library's too, and demand a row for each interface and a cost for each function.
 
 use crate::domain::Capability;
 
