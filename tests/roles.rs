@@ -63,6 +63,7 @@ fn request(route: &Route, id: &str, who: &str) -> Request {
         | Operation::AgentStatus
         | Operation::Stats
         | Operation::Metrics
+        | Operation::Audit
         | Operation::Remove
         | Operation::Health
         | Operation::Readiness => None,
@@ -167,17 +168,57 @@ fn every_operation_has_a_route_and_no_route_is_none() {
     assert_eq!(routed, 1);
 }
 
+/// What an answer says, whatever the agent is called.
+fn told(reply: Reply, name: &str) -> (u16, String) {
+    let mut body = reply.json();
+    body["request_id"] = Value::Null;
+    (reply.status, body.to_string().replace(name, "NAME"))
+}
+
+/// Routes that are about one agent, or its place.
+fn about_one() -> impl Iterator<Item = &'static Route> {
+    let of_one = |route: &&Route| matches!(route.operation.terms().subject, Subject::Agent | Subject::Place);
+    ROUTES.iter().filter(of_one)
+}
+
+#[test]
+fn to_another_tenant_agents_are_not_there() {
+    const CALL: &str = "key-of-another-tenant-0123456789abcd";
+    const CHANGE: &str = "key-of-another-admin-0123456789abcde";
+    let of_acme =
+        |name: &str, secret: &str, role: &str| key(name, secret, role, "\"*\"") + "tenant = \"acme\"\n";
+    let foreign = [of_acme("acme-call", CALL, "call"), of_acme("acme-admin", CHANGE, "admin")].concat();
+    let agents = "[agents.team-1]\ncomponent = \"<echo>\"\n[agents.other]\ncomponent = \"<echo>\"\n";
+    let fleet = Fleet::new(&format!("{}{foreign}{agents}", keys()));
+    let server = fleet.start().key(OPERATOR).serve();
+    register(&server, WIDE, "team-new", json!({}), &plain(1)).expect(201);
+    for route in about_one() {
+        for (secret, role) in [(CALL, Role::Call), (CHANGE, Role::Admin)] {
+            let there = told(server.ask_plainly(request(route, "other", "x").key(secret)), "other");
+            let not = told(server.ask_plainly(request(route, "ghost", "x").key(secret)), "ghost");
+            assert_eq!(there, not, "{} {}", route.method, route.path);
+            let terms = route.operation.terms();
+            let expected = match terms.subject {
+                _ if Some(role) < terms.role => 403,
+                Subject::Agent => 404,
+                // It may have an agent of that name itself, if its component were one.
+                _ => 422,
+            };
+            assert_eq!(there.0, expected, "{} {}: {}", route.method, route.path, there.1);
+        }
+    }
+    for path in ["/orchestrator/agents", "/api/agents/status", "/agents/status", "/api/audit"] {
+        assert_eq!(server.ask_plainly(Request::get(path).key(CHANGE)).expect(200), json!([]), "{path}");
+    }
+    let stats = server.ask_plainly(Request::get("/orchestrator/stats").key(CALL)).expect(200);
+    assert_eq!(stats["total_agents"], 0);
+}
+
 #[test]
 fn an_admin_is_not_told_whether_an_agent_outside_its_scope_exists() {
     let fleet = fleet();
     let server = fleet.start().key(OPERATOR).serve();
-    let told = |reply: Reply, name: &str| {
-        let mut body = reply.json();
-        body["request_id"] = Value::Null;
-        (reply.status, body.to_string().replace(name, "NAME"))
-    };
-    let of_one = |route: &&Route| matches!(route.operation.terms().subject, Subject::Agent | Subject::Place);
-    for route in ROUTES.iter().filter(of_one) {
+    for route in about_one() {
         let there = told(server.ask_plainly(request(route, "other", "x").key(ADMIN)), "other");
         let not = told(server.ask_plainly(request(route, "ghost", "x").key(ADMIN)), "ghost");
         assert_eq!(there, not, "{}", route.path);

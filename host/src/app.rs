@@ -11,13 +11,13 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
 use crate::api::{self, Api, Ended, Handles};
-use crate::auth::{self, AdminKey, Authenticator, Secret};
+use crate::auth::{self, AdminKey, Authenticator};
 use crate::capabilities::Services;
-use crate::config::{self, AuthConfig, Config, RouterConfig};
+use crate::config::{self, Config, RouterConfig};
 use crate::domain::{AgentId, AgentKey, AgentScope, Clock, Principal, RequestId, SystemClock, TenantId};
 pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
-use crate::operations::{self, Operations, RequestIds};
+use crate::operations::{self, Audit, Operations, RequestIds};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
 use crate::shutdown::{self, Shutdown};
@@ -30,6 +30,9 @@ const NO_PROGRESS: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether one did.
 const LOOK_AT_START: Duration = Duration::from_millis(500);
+
+/// The audit, in the data folder.
+const AUDIT: &str = "audit.db";
 
 /// How long guests have to be dropped once nobody waits for them any more.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -91,6 +94,7 @@ pub struct Host {
     /// What compiles and sandboxes them.
     pub engine: Arc<Engine>,
     config: Arc<ArcSwap<Config>>,
+    audit: Audit,
     /// Where everything is kept; with a host that serves, its lock.
     folder: DataFolder,
 }
@@ -115,6 +119,10 @@ impl Host {
             Purpose::Ask => (None, Compiler::InProcess),
             Purpose::Serve(compiler) => (Some(Store::open(&folder)?), compiler),
         };
+        let records = match &store {
+            None => None,
+            Some(_) => Some(folder.database(AUDIT, &operations::audit::SCHEMA)?),
+        };
         let data_dir = folder.path();
         let services = Arc::new(Services::default());
         let runtime = tokio::runtime::Handle::current();
@@ -127,9 +135,13 @@ impl Host {
         };
         let agents: Vec<_> = config.agents.values().cloned().map(Arc::new).collect();
         let read = |key: &AgentKey, text: &str| registry::stored_settings(&config, key, text);
-        let registry = Registry::new(engine.clone(), settings, clock, store, agents, read)?;
+        let registry = Registry::new(engine.clone(), settings, clock.clone(), store, agents, read)?;
         let scheduler = Scheduler::new(registry.clone(), engine.clone(), &config.scheduler);
-        Ok(Self { registry, scheduler, engine, config: Arc::new(ArcSwap::from_pointee(config)), folder })
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let audit = Audit::new(records, config.clone(), clock);
+        audit.settle(&registry)?;
+        registry.follow(Arc::new(audit.clone()));
+        Ok(Self { registry, scheduler, engine, config, audit, folder })
     }
 
     /// The settings that hold now.
@@ -147,15 +159,9 @@ impl Host {
         tracing::info!(name: Event::AgentsLoaded.name(), agents, failed, ms = began.elapsed().as_millis() as u64, "agents are loaded");
     }
 
-    /// The HTTP interface without a network, for a command that asks it in-process: what
-    /// answers, and a key for everything.
-    ///
-    /// # Errors
-    /// If no key can be made.
-    pub fn in_process(&self) -> Result<(axum::Router, Secret), StartError> {
-        let key = Secret::random()?;
-        let authenticator = Authenticator::new(&AuthConfig::default(), Some(&key));
-        Ok((api::router(self.api(authenticator, Shutdown::new())), key))
+    /// Everything that may be asked, for a command that asks in this process: of whoever runs it, who has no key.
+    pub fn in_process(&self) -> Operations {
+        self.operations(Arc::new(Unchanging), random_request_ids(), Shutdown::new())
     }
 
     fn api(&self, authenticator: Authenticator, shutdown: Shutdown) -> Api {
@@ -185,6 +191,7 @@ impl Host {
             config: self.config.clone(),
             keys,
             request_ids,
+            audit: self.audit.clone(),
             shutdown,
             started: Instant::now(),
         })
@@ -198,6 +205,15 @@ impl Host {
         let known = config.is_some();
         self.registry.load(config).await;
         known
+    }
+}
+
+/// No key comes or goes while a command runs.
+struct Unchanging;
+
+impl scheduler::Keys for Unchanging {
+    fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
+        Some(Arc::new(principal.clone()))
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) struct Caller {
 impl Caller {
     /// A request of this caller's, for the operations.
     pub(super) fn asks<T>(&self, body: T) -> Request<T> {
-        Request { id: self.request.id.clone(), started: self.request.started, body }
+        let (id, started) = (self.request.id.clone(), self.request.started);
+        Request { id, started, held: Some(self.request.clone()), body }
     }
 
     /// Goes on with what the caller's key may do now: time has passed since it was let in.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::answer;
 use crate::domain::{Denial, Failure, Receipt, RecordedFailure, text};
-use crate::operations::{self, Ran};
+use crate::operations::{self, Described, Ran};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -318,10 +319,12 @@ impl Serialize for Unsuccessful {
 }
 
 /// What a client gets instead of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Failure)]
 struct FailureBody<'a> {
     /// `false`, where the answer would have said `success`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<bool>)]
     success: Option<Unsuccessful>,
     /// The status's name.
     error: &'a str,
@@ -340,6 +343,7 @@ struct FailureBody<'a> {
     receipt: Option<Receipt>,
     /// The capabilities that were refused on the way, with what would allow them.
     #[serde(skip_serializing_if = "<[Denial]>::is_empty")]
+    #[schema(value_type = Vec<Denial>, required = false)]
     denials: &'a [Denial],
     /// In a batch: the status that the item would have had alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -351,6 +355,11 @@ struct FailureBody<'a> {
     path: &'a str,
     /// The request's id, under which the log has it.
     request_id: &'a str,
+}
+
+/// The schema of every failure.
+pub(super) fn schema() -> Described {
+    Described::of::<FailureBody<'static>>()
 }
 
 /// A response that the front turns into the failure's rendering.

@@ -1,13 +1,14 @@
-//! The host over HTTP: its figures, its metrics, whether it lives and is ready.
+//! The host over HTTP: its figures, its metrics, its audit, whether it lives and is ready.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 
 use super::caller::Caller;
 use super::error::ApiError;
-use super::{Api, answer};
+use super::{Api, answer, page};
+use crate::operations::Operation;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// `GET /orchestrator/stats`
@@ -21,6 +22,13 @@ pub(super) async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Re
     let mut response = Response::new(Body::from(metrics.text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Ok(response)
+}
+
+/// `GET /api/audit`
+pub(super) async fn audit(State(api): State<Api>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
+    api.operations.admit(&caller.principal, Operation::Audit, None)?;
+    let asked = caller.asks(page::audit(&uri)?);
+    page::answer(&uri, &api.operations.audit(&caller.principal, asked).await?)
 }
 
 /// `GET /healthz`, `/liveness`, `/health`

@@ -119,6 +119,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::POST, "/api/agents/{id}/execute", Operation::ExecuteAgent),
     route(Method::GET, "/api/agents/status", Operation::AgentStatus),
     route(Method::GET, "/agents/status", Operation::AgentStatus),
+    route(Method::GET, "/api/audit", Operation::Audit),
     route(Method::GET, "/metrics", Operation::Metrics),
     route(Method::GET, "/healthz", Operation::Health),
     route(Method::GET, "/liveness", Operation::Health),
@@ -153,6 +154,7 @@ fn handler(operation: Operation, on_method: MethodFilter) -> MethodRouter<Api> {
         Operation::Remove => on(on_method, agents::remove),
         Operation::Approve => on(on_method, agents::approve),
         Operation::RollBack => on(on_method, agents::roll_back),
+        Operation::Audit => on(on_method, host::audit),
         Operation::Health => on(on_method, host::health),
         Operation::Readiness => on(on_method, host::readiness),
     }
@@ -184,6 +186,11 @@ fn says_success(path: &str) -> error::Shape {
     let says = matches!(path, "/orchestrator/execute" | "/orchestrator/smart-execute")
         || (path.starts_with("/api/agents/") && path.ends_with("/execute"));
     if says { error::Shape::WithSuccess } else { error::Shape::Plain }
+}
+
+/// The schema of every failure, whatever was asked.
+pub fn failure_schema() -> operations::Described {
+    error::schema()
 }
 
 /// A failure as a client of `path` would get it: its status and its JSON.

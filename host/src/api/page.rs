@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::answer;
 use super::error::ApiError;
-use crate::operations::{AgentListRequest, Failure, Page};
+use crate::operations::{AgentListRequest, AuditRequest, Failure, Page};
 
 /// The pairs of a query string.
-pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
     axum::extract::Query::try_from_uri(uri).map(|query| query.0).map_err(|_| {
         let message = "the query string cannot be read".to_owned();
         Failure::Invalid { field: None, message }.into()
@@ -31,8 +31,25 @@ pub(super) fn agents(uri: &Uri) -> Result<AgentListRequest, ApiError> {
     Ok(asked)
 }
 
+/// Reads which records of the audit are asked for.
+pub(super) fn audit(uri: &Uri) -> Result<AuditRequest, ApiError> {
+    let mut asked = AuditRequest::default();
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "from" => asked.from = Some(value),
+            "to" => asked.to = Some(value),
+            "operation" => asked.operation = Some(value),
+            "agent" => asked.agent = Some(value),
+            "cursor" => asked.cursor = Some(value),
+            "limit" => asked.limit = Some(number("limit", &value)?),
+            _ => {}
+        }
+    }
+    Ok(asked)
+}
+
 /// Reads a number. One that is none is out of every range.
-pub(super) fn number(name: &str, text: &str) -> Result<usize, ApiError> {
+fn number(name: &str, text: &str) -> Result<usize, ApiError> {
     text.parse().map_err(|_| ApiError::field(name, "must be a number from 1 to 1000"))
 }
 

@@ -2,9 +2,9 @@
 //! settings file.
 
 use clap::Args;
-use http::Method;
 use serde_json::Value;
 
+use super::ask::Ask;
 use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
@@ -20,8 +20,7 @@ pub(super) struct AgentsArgs {
 /// Runs it. Ends with [`Exit::Failed`] if an agent does not serve.
 pub(super) fn run(global: &Global, args: &AgentsArgs) -> anyhow::Result<Exit> {
     let _logging = global.quiet_logging();
-    let path = "/api/agents/status";
-    let answer = match client::ask_running(global, &args.place, Needs::All, Method::GET, path, None)? {
+    let answer = match client::ask_running(global, &args.place, Needs::All, &Ask::AgentStatus)? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

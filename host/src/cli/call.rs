@@ -2,13 +2,14 @@
 
 use anyhow::Context;
 use clap::Args;
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::ask::Ask;
 use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
 use crate::domain::text;
+use crate::operations::ExecuteAgentRequest;
 
 /// Arguments of `stockade call`.
 #[derive(Debug, Args)]
@@ -27,16 +28,15 @@ pub(super) struct CallArgs {
 /// Runs it.
 pub(super) fn run(global: &Global, args: CallArgs) -> anyhow::Result<Exit> {
     let _logging = global.quiet_logging();
-    let mut body = json!({});
-    if !args.query.is_empty() {
-        body["query"] = args.query.join(" ").into();
-    }
-    if let Some(context) = &args.context {
-        body["context"] = serde_json::from_str(context).context("`--context` is not JSON")?;
-    }
-    let path = format!("/api/agents/{}/execute", escape(&args.agent));
+    let context = args.context.as_deref().map(serde_json::from_str);
+    let task = ExecuteAgentRequest {
+        agent: args.agent.clone(),
+        query: Some(args.query.join(" ")).filter(|_| !args.query.is_empty()),
+        task: None,
+        context: context.transpose().context("`--context` is not JSON")?,
+    };
     let needs = Needs::Agent(&args.agent);
-    let answer = match client::ask(global, &args.place, needs, Method::POST, &path, Some(&body))? {
+    let answer = match client::ask(global, &args.place, needs, &Ask::Execute(task))? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };
@@ -72,17 +72,4 @@ fn footer(body: &Value) -> String {
         ));
     }
     shown
-}
-
-/// Writes a text as one segment of a path.
-pub(super) fn escape(segment: &str) -> String {
-    let keep = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let mut escaped = String::new();
-    for byte in segment.bytes() {
-        match keep(byte) {
-            true => escaped.push(byte.into()),
-            false => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }

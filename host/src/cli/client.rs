@@ -1,4 +1,4 @@
-//! A way to the HTTP interface: of a host that runs elsewhere, or of one made for this command.
+//! The host that a command asks: one that runs, over HTTP, or one made for this command, in this process.
 //!
 //! Both give the same answers, so that every command is written once and `--json` prints what
 //! a client of the server would get.
@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::body::Body;
 use clap::Args;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::Value;
-use tower_service::Service;
 
+use super::ask::{Ask, Piece};
 use super::{CommandError, Exit, Global, runtime};
 use crate::app::{Host, Purpose};
 use crate::config::{Environment, KEY_VARIABLE, ProcessEnvironment, SERVER_VARIABLE, variable};
@@ -56,18 +55,6 @@ pub(super) struct Answer {
     hint: Option<String>,
 }
 
-/// An answer, and where the rest of its list is.
-struct Piece {
-    answer: Answer,
-    next: Option<String>,
-}
-
-impl Piece {
-    fn new(status: StatusCode, headers: &HeaderMap, body: Value) -> Self {
-        Self { answer: Answer { status, body, hint: None }, next: next(headers) }
-    }
-}
-
 /// The path of the next piece of a list, as `Link` names it.
 fn next(headers: &HeaderMap) -> Option<String> {
     let link = headers.get(header::LINK)?.to_str().ok()?;
@@ -77,10 +64,10 @@ fn next(headers: &HeaderMap) -> Option<String> {
 
 impl Answer {
     /// Adds the rest of a list. A piece that failed goes in its place: half a list is no answer.
-    fn go_on(&mut self, piece: Self) {
-        match (&mut self.body, piece) {
-            (Value::Array(all), Self { body: Value::Array(more), .. }) => all.extend(more),
-            (_, piece) => *self = piece,
+    fn go_on(&mut self, status: StatusCode, body: Value) {
+        match (&mut self.body, body) {
+            (Value::Array(all), Value::Array(more)) => all.extend(more),
+            (_, body) => *self = Self { status, body, hint: None },
         }
     }
 
@@ -107,21 +94,19 @@ impl Answer {
     }
 }
 
-/// Sends a request to the host that `place` or the environment names, or else to one made here; the rest of a
-/// list is asked for, too. `Err(Exit)` if the settings are wrong.
+/// Asks the host that `place` or the environment names, or else one made here; the rest of a list is asked for,
+/// too. `Err(Exit)` if the settings are wrong.
 pub(super) fn ask(
     global: &Global,
     place: &PlaceArgs,
     needs: Needs<'_>,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
+    what: &Ask,
 ) -> anyhow::Result<Result<Answer, Exit>> {
     let remote = if place.local { None } else { place.server.named(&ProcessEnvironment)? };
     match remote {
-        Some(remote) => remote.ask(method, path, body).map(Ok),
+        Some(remote) => remote.ask_for(what).map(Ok),
         None if place.server.key_file.is_some() => Err(NO_SERVER.into()),
-        None => local(global, needs, method, path, body),
+        None => local(global, needs, what),
     }
 }
 
@@ -130,17 +115,27 @@ pub(super) fn ask_running(
     global: &Global,
     place: &PlaceArgs,
     needs: Needs<'_>,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
+    what: &Ask,
 ) -> anyhow::Result<Result<Answer, Exit>> {
     if place.local {
-        return local(global, needs, method, path, body);
+        return local(global, needs, what);
     }
     match place.server.running(global)? {
-        Ok(remote) => Ok(Ok(remote.or_local("--local").ask(method, path, body)?)),
+        Ok(remote) => Ok(Ok(remote.or_local("--local").ask_for(what)?)),
         Err(exit) => Ok(Err(exit)),
     }
+}
+
+/// The whole of a list: `ask` gives the piece after the one that `next` came with.
+fn whole(mut ask: impl FnMut(Option<&str>) -> anyhow::Result<Piece>) -> anyhow::Result<Answer> {
+    let Piece { status, body, mut next } = ask(None)?;
+    let mut answer = Answer { status, body, hint: None };
+    while let Some(from) = next {
+        let piece = ask(Some(&from))?;
+        next = piece.next;
+        answer.go_on(piece.status, piece.body);
+    }
+    Ok(answer)
 }
 
 const NO_SERVER: CommandError = CommandError::Usage {
@@ -248,33 +243,49 @@ impl Remote {
     /// # Errors
     /// [`CommandError::Unreachable`] if no host answers.
     pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(600)))
-            .build()
-            .into();
-        let ask = |path: &str| {
-            let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.url));
-            if let Key::Is { value, .. } = &self.key {
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            request = request.header(header::CONTENT_TYPE, "application/json");
-            let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
-            let mut response = agent.run(request).map_err(|reason| CommandError::Unreachable {
-                url: self.url.clone(),
-                reason: reason.to_string(),
-                remedy: self.remedy.clone(),
-            })?;
-            let body = response.body_mut().read_json();
-            let body = body.with_context(|| format!("what answers at {} does not speak JSON", self.url))?;
-            anyhow::Ok(Piece::new(response.status(), response.headers(), body))
-        };
-        let Piece { mut answer, mut next } = ask(path)?;
-        while let Some(path) = next {
-            let piece = ask(&path)?;
-            next = piece.next;
-            answer.go_on(piece.answer);
+        let agent = client();
+        self.advised(whole(|next| self.send(&agent, &method, next.unwrap_or(path), body))?)
+    }
+
+    /// The same, but that of a list only the first piece is asked for.
+    ///
+    /// # Errors
+    /// As [`Remote::ask`].
+    pub(super) fn ask_piece(&self, method: Method, path: &str) -> anyhow::Result<Answer> {
+        let Piece { status, body, .. } = self.send(&client(), &method, path, None)?;
+        self.advised(Answer { status, body, hint: None })
+    }
+
+    fn ask_for(&self, what: &Ask) -> anyhow::Result<Answer> {
+        let (method, path, body) = what.http()?;
+        self.ask(method, &path, body.as_ref())
+    }
+
+    fn send(
+        &self,
+        agent: &ureq::Agent,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Piece> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Key::Is { value, .. } = &self.key {
+            request = request.header(header::AUTHORIZATION, value);
         }
+        request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
+        let mut response = agent.run(request).map_err(|reason| CommandError::Unreachable {
+            url: self.url.clone(),
+            reason: reason.to_string(),
+            remedy: self.remedy.clone(),
+        })?;
+        let body = response.body_mut().read_json();
+        let body = body.with_context(|| format!("what answers at {} does not speak JSON", self.url))?;
+        Ok(Piece { status: response.status(), body, next: next(response.headers()) })
+    }
+
+    /// Adds what to do where the key is not accepted.
+    fn advised(&self, mut answer: Answer) -> anyhow::Result<Answer> {
         if answer.status == StatusCode::UNAUTHORIZED {
             answer.hint = Some(match &self.key {
                 Key::None => format!("no key was sent: give one with `--key-file FILE` or {KEY_VARIABLE}"),
@@ -285,50 +296,33 @@ impl Remote {
     }
 }
 
-fn local(
-    global: &Global,
-    needs: Needs<'_>,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<Result<Answer, Exit>> {
+fn client() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(600)))
+        .build()
+        .into()
+}
+
+/// Asks a host that is made here, without HTTP.
+fn local(global: &Global, needs: Needs<'_>, what: &Ask) -> anyhow::Result<Result<Answer, Exit>> {
     let config = match global.load()? {
         Ok(config) => config,
         Err(exit) => return Ok(Err(exit)),
     };
     let runtime = runtime()?;
-    let answer = runtime.block_on(async {
+    let operations = runtime.block_on(async {
         let host = Host::new(config, Purpose::Ask)?;
         match needs {
             Needs::All => host.load_all().await,
-            // An id that is none, or names nothing, gets the interface's own answer.
+            // An id that is none, or names nothing, gets the operation's own answer.
             Needs::Agent(id) => {
                 if let Ok(id) = AgentId::parse(id) {
                     host.load_one(&id).await;
                 }
             }
         }
-        let (mut router, key) = host.in_process()?;
-        let mut ask = async |path: &str| {
-            let request = Request::builder()
-                .method(&method)
-                .uri(path)
-                .header(header::HOST, "localhost")
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(header::AUTHORIZATION, format!("Bearer {}", key.expose()))
-                .body(Body::from(body.map(Value::to_string).unwrap_or_default()))?;
-            let response = Service::call(&mut router, request).await.unwrap_or_else(|error| match error {});
-            let (head, body) = response.into_parts();
-            let bytes = axum::body::to_bytes(body, usize::MAX).await?;
-            anyhow::Ok(Piece::new(head.status, &head.headers, serde_json::from_slice(&bytes)?))
-        };
-        let Piece { mut answer, mut next } = ask(path).await?;
-        while let Some(path) = next {
-            let piece = ask(&path).await?;
-            next = piece.next;
-            answer.go_on(piece.answer);
-        }
-        anyhow::Ok(answer)
+        anyhow::Ok(host.in_process())
     })?;
-    Ok(Ok(answer))
+    whole(|cursor| runtime.block_on(what.here(&operations, cursor))).map(Ok)
 }

@@ -4,6 +4,8 @@
 //! Arguments are parsed here and resolved in each command; no command knows another.
 
 mod agents;
+mod ask;
+mod audit;
 mod build;
 mod call;
 mod change;
@@ -104,6 +106,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// List the agents and their status
     Agents(agents::AgentsArgs),
+    /// Show who changed what, as the host that runs has it
+    Audit(audit::AuditArgs),
     /// Let in a version that waits for approval, or one that was rolled back
     Approve(change::ApproveArgs),
     /// Go back to the version that served before
@@ -206,6 +210,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Route(args) => route::run(&global, args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Agents(args) => agents::run(&global, &args),
+        Command::Audit(args) => audit::run(&global, &args),
         Command::CompileComponent(args) => Ok(compile::run(&args)),
         Command::Approve(args) => change::approve(&global, &args),
         Command::Rollback(args) => change::roll_back(&global, &args),

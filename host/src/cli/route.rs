@@ -1,13 +1,14 @@
 //! `stockade route TASK`: shows which agent a task is for, and why.
 
 use clap::Args;
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::ask::Ask;
 use super::client::{self, Needs, PlaceArgs};
 use super::output::{self, Output};
 use super::{Exit, Global};
 use crate::domain::text;
+use crate::operations::RouteRequest;
 
 /// Arguments of `stockade route`.
 #[derive(Debug, Args)]
@@ -25,9 +26,9 @@ pub(super) struct RouteArgs {
 /// Runs it.
 pub(super) fn run(global: &Global, args: RouteArgs) -> anyhow::Result<Exit> {
     let _logging = global.quiet_logging();
-    let body = json!({ "task": args.task.join(" "), "explain": args.explain });
-    let (needs, path) = (Needs::All, "/orchestrator/route");
-    let answer = match client::ask(global, &args.place, needs, Method::POST, path, Some(&body))? {
+    let (task, explain) = (args.task.join(" ").into(), Some(args.explain));
+    let what = Ask::Route(RouteRequest { task, auto_select: None, explain });
+    let answer = match client::ask(global, &args.place, Needs::All, &what)? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

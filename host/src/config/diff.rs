@@ -63,7 +63,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         listen, data_dir, allowed_origins, trusted_proxies, max_connections, address_connections, key_requests,
         key_bodies,
         max_answers, key_answers, header_timeout, body_timeout, idle_timeout,
-        max_body, max_json_depth, max_batch, grace_period, log_format, log_level);
+        max_body, max_json_depth, max_batch, audit_records, grace_period, log_format, log_level);
     diff.settings("server", server::KEYS, changed);
     let changed = differing!(AuthConfig, auth, new.auth; anonymous, keys);
     diff.settings("auth", auth::KEYS, changed);

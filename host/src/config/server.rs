@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub max_json_depth: u32,
     /// `max_batch`: items of a batch, at most 100. Default 100.
     pub max_batch: u32,
+    /// `audit_records`: changes that the audit keeps. Default 100,000.
+    pub audit_records: u32,
     /// `grace_period`: how long a shutdown waits for calls. Default 30 s.
     pub grace_period: Duration,
     /// `log_format`: `text` or `json`. Default text.
@@ -140,6 +142,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("max_body", size(KIB, GIB, MIB), "the largest request body"),
     Key::new("max_json_depth", count(1, 127, 64), "how deep a request's JSON may nest"),
     Key::new("max_batch", count(1, 100, 100), "items in one batch"),
+    Key::new("audit_records", count(1, 10_000_000, 100_000), "changes that the audit keeps; the oldest go"),
     Key::new("grace_period", time(0, HOUR, 30_000), "how long a shutdown waits for running calls"),
     Key::new(
         "log_format",
@@ -186,6 +189,7 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>, base_dir:
         max_body: section.number(report, "max_body"),
         max_json_depth: section.count(report, "max_json_depth"),
         max_batch: section.count(report, "max_batch"),
+        audit_records: section.count(report, "audit_records"),
         grace_period: section.duration(report, "grace_period"),
         log_format: match section.get("log_format").and_then(|entry| entry.word(report, LOG_FORMATS)) {
             Some("json") => LogFormat::Json,

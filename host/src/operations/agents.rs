@@ -126,7 +126,7 @@ pub struct AgentPage {
     #[schema(required)]
     pub limits: Option<LimitsPage>,
     /// The gated capabilities that it imports: `false`, `true`, or the policy within which each is granted.
-    #[schema(value_type = Option<BTreeMap<String, bool>>, required)]
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required)]
     pub grants: Option<Grants>,
     /// Every interface that its component imports.
     #[schema(required)]

@@ -89,7 +89,7 @@ impl Operations {
     where
         E: Fn(&RequestId, Result<&ExecuteResponse, &Failure>) -> Vec<u8>,
     {
-        let Request { id, started: _, body } = request;
+        let Request { id, body, .. } = request;
         self.admit_batch(body.items.len())?;
         let (room, turns) = (Room(AtomicUsize::new(MAX_BATCH_ANSWERS)), Mutex::default());
         let (id, encode, room, turns) = (&id, &encode, &room, &turns);

@@ -6,17 +6,20 @@
 //! neither HTTP nor JSON text nor a status: a request and a response are types, which doors read and write.
 
 mod agents;
+pub mod audit;
 mod batch;
 mod failure;
 mod health;
 mod metrics;
 mod registration;
 mod routing;
+mod schema;
 mod stats;
 mod table;
 mod tasks;
 mod versions;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +29,7 @@ pub use agents::{
     AgentListRequest, AgentPage, AgentPageRequest, AgentStatusPage, AgentSummary, LastReload, LimitsPage,
     Page, PendingVersion, Release, RolledBackVersion,
 };
+pub use audit::{Audit, AuditRecord, AuditRequest};
 pub use batch::{BatchItem, BatchRequest, MAX_BATCH_ANSWERS};
 pub use failure::{Failure, Ran};
 pub use health::{HealthResponse, ReadinessCheck, ReadinessResponse};
@@ -35,6 +39,7 @@ pub use registration::{
     RemoveResponse, ReplaceRequest,
 };
 pub use routing::{RankedAgent, RouteRequest, RouteResponse, RouteStatus};
+pub use schema::Described;
 pub use stats::{StatsResponse, StatsSummary};
 pub use table::{Effect, Operation, Subject, Terms};
 pub use tasks::{ExecuteAgentRequest, ExecuteRequest, ExecuteResponse, SmartExecuteRequest};
@@ -42,7 +47,7 @@ pub use versions::{ApproveRequest, RollBackRequest};
 
 use crate::config::Config;
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{AgentId, AgentKey, Principal, RequestId};
+use crate::domain::{AgentId, AgentKey, Principal, RequestId, Role};
 use crate::registry::{AgentEntry, Registry, Snapshot};
 use crate::scheduler::{Keys, Scheduler};
 use crate::shutdown::Shutdown;
@@ -51,20 +56,25 @@ use crate::shutdown::Shutdown;
 pub type RequestIds = Arc<dyn Fn() -> RequestId + Send + Sync>;
 
 /// A request, whichever door it came through.
-#[derive(Debug)]
 pub struct Request<T> {
     /// Its id, under which the log and the audit have it.
     pub id: RequestId,
     /// When it came in: its time counts from here.
     pub started: Instant,
+    /// What it holds of the door that it came through, such as room for its body: kept until a change that it
+    /// asks for is made, also where nobody waits for the answer any more.
+    pub held: Held,
     /// What is asked.
     pub body: T,
 }
 
+/// Something to be kept, whatever it is.
+pub type Held = Option<Arc<dyn Any + Send + Sync>>;
+
 impl<T> Request<T> {
     /// A request that comes in now.
     pub fn new(id: RequestId, body: T) -> Self {
-        Self { id, started: Instant::now(), body }
+        Self { id, started: Instant::now(), held: None, body }
     }
 }
 
@@ -80,6 +90,8 @@ pub struct Handles {
     pub keys: Arc<dyn Keys>,
     /// Ids for parts of a request that are requests of their own.
     pub request_ids: RequestIds,
+    /// Who changed what.
+    pub audit: Audit,
     /// Tells whether the host is going down.
     pub shutdown: Shutdown,
     /// When the host started.
@@ -111,13 +123,11 @@ impl Operations {
         agent: Option<&AgentId>,
     ) -> Result<(), Failure> {
         let terms = operation.terms();
-        match terms.subject {
-            Subject::Everybody => return Ok(()),
-            Subject::Host => failure::allowed(rights::of_host(who), None)?,
-            Subject::Callers | Subject::Agent | Subject::Place => {}
-        }
-        if terms.effect == Effect::Changes {
-            failure::allowed(rights::of_agents(who), None)?;
+        match terms.role {
+            None => return Ok(()),
+            Some(Role::Call) => {}
+            Some(Role::Admin) => failure::allowed(rights::of_agents(who), None)?,
+            Some(Role::Operator) => failure::allowed(rights::of_host(who), None)?,
         }
         let Some(agent) = agent else { return Ok(()) };
         let snapshot = self.registry().snapshot();
@@ -128,6 +138,11 @@ impl Operations {
             (Subject::Agent, Effect::Reads) => entry(who, Action::See, &snapshot, agent).map(drop),
             (Subject::Everybody | Subject::Callers | Subject::Host, _) => Ok(()),
         }
+    }
+
+    /// An id for a request that brings none.
+    pub fn new_request_id(&self) -> RequestId {
+        (self.handles.request_ids)()
     }
 
     fn registry(&self) -> &Registry {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::audit::Asked;
 use super::failure::{agent_id, allowed};
 use super::{AgentPage, Failure, Operation, Operations, Request, entry, may};
 use crate::config::{AgentConfig, Problems};
@@ -161,7 +162,8 @@ impl Operations {
             None => return Err(Failure::field("id", "is required: what calls name the agent by")),
         };
         self.admit(who, Operation::Register, Some(&id))?;
-        self.put(who, id, settings, component, Place::New).await
+        let asked = Asked::new(Operation::Register, &id, request.id, request.held);
+        self.put(who, asked, settings, component, Place::New).await
     }
 
     /// Puts an agent in the place of one that was registered, or where none is.
@@ -180,7 +182,8 @@ impl Operations {
         if settings.remove("id").is_some_and(|named| named != id.as_str()) {
             return Err(Failure::field("id", format!("must be `{id}`, as in the path, or absent")));
         }
-        self.put(who, id, settings, component, Place::Replace).await
+        let asked = Asked::new(Operation::Replace, &id, request.id, request.held);
+        self.put(who, asked, settings, component, Place::Replace).await
     }
 
     /// Removes an agent that was registered.
@@ -195,11 +198,13 @@ impl Operations {
         self.admit(who, Operation::Remove, None)?;
         let id = agent_id(&request.body.agent)?;
         self.admit(who, Operation::Remove, Some(&id))?;
-        self.registry()
-            .remove(&AgentKey::new(&who.tenant, &id))
-            .await
-            .map_err(|error| change_failure(&id, error))?;
-        Ok(RemoveResponse { removed: id })
+        let asked = Asked::new(Operation::Remove, &id, request.id, request.held);
+        self.change(who, asked, move |operations, who| async move {
+            let removed = operations.registry().remove(&AgentKey::new(&who.tenant, &id)).await;
+            removed.map_err(|error| change_failure(&id, error))?;
+            Ok(RemoveResponse { removed: id })
+        })
+        .await
     }
 
     /// Makes many agents of a template, all or none.
@@ -230,23 +235,30 @@ impl Operations {
         ids.iter().try_for_each(|id| super::takes_place(who, &snapshot, id))?;
         drop(snapshot);
         let tags = std::iter::once(GENERATED.to_owned()).chain(tags).collect();
-        let key = AgentKey::new(&who.tenant, &template);
-        let made = Generate { template: key, ids: ids.clone(), tags, max_concurrent };
-        let config = self.handles.config.load_full();
-        let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
-        let generated = self.registry().generate(made, read, self.may_place(who)).await;
-        generated.map_err(|error| register_failure(&template, error))?;
-        Ok(Agents { success: true, registered: ids.len(), template, agents: ids })
+        let asked = Asked::new(Operation::Generate, &template, request.id, request.held);
+        let made_of = ids.first().zip(ids.last());
+        let reason = made_of.map(|(first, last)| format!("{} agents, from {first} to {last}", ids.len()));
+        self.change(who, Asked { reason, ..asked }, move |operations, who| async move {
+            let key = AgentKey::new(&who.tenant, &template);
+            let made = Generate { template: key, ids: ids.clone(), tags, max_concurrent };
+            let config = operations.handles.config.load_full();
+            let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
+            let generated = operations.registry().generate(made, read, operations.may_place(&who)).await;
+            generated.map_err(|error| register_failure(&template, error))?;
+            Ok(Agents { success: true, registered: ids.len(), template, agents: ids })
+        })
+        .await
     }
 
     async fn put(
         &self,
         who: &Arc<Principal>,
-        id: AgentId,
+        asked: Asked,
         mut settings: Settings,
         component: Option<Component>,
         place: Place,
     ) -> Result<RegisterResponse, Failure> {
+        let id = asked.agent.clone();
         let named = settings.remove("component");
         let component = match (component, named) {
             (Some(_), Some(_)) => {
@@ -261,13 +273,6 @@ impl Operations {
             (None, Some(_) | None) => return Err(Failure::field("component", COMPONENT)),
         };
         let key = AgentKey::new(&who.tenant, &id);
-        let config = self.handles.config.load_full();
-        let read = |digest: &Digest| {
-            settings.insert("component".to_owned(), Value::String(digest.to_string()));
-            let read: AgentConfig = registered_from_json(&config, &key, &settings)
-                .map_err(|problems| RegisterError::Invalid(problem_text(&id, &problems)))?;
-            Ok((read, Value::Object(settings).to_string()))
-        };
         let snapshot = self.registry().snapshot();
         let component = match component {
             // What lies outside of the scope is named in vain, as if it were not there.
@@ -281,16 +286,26 @@ impl Operations {
         };
         let existed = snapshot.agent(&key).is_some();
         drop(snapshot);
-        let may_place = self.may_place(who);
-        let registration = Registration { key: key.clone(), component, place, may_place };
-        let entry = self.registry().register(registration, read).await;
-        let entry = entry.map_err(|error| register_failure(&id, error))?;
-        let registered = match (existed, &entry.record().pending) {
-            (_, Some(_)) => Registered::Waits,
-            (true, None) => Registered::Replaced,
-            (false, None) => Registered::Created,
-        };
-        Ok(RegisterResponse { registered, agent: self.in_full(who, &entry) })
+        self.change(who, asked, move |operations, who| async move {
+            let config = operations.handles.config.load_full();
+            let read = |digest: &Digest| {
+                settings.insert("component".to_owned(), Value::String(digest.to_string()));
+                let read: AgentConfig = registered_from_json(&config, &key, &settings)
+                    .map_err(|problems| RegisterError::Invalid(problem_text(&id, &problems)))?;
+                Ok((read, Value::Object(settings).to_string()))
+            };
+            let may_place = operations.may_place(&who);
+            let registration = Registration { key: key.clone(), component, place, may_place };
+            let entry = operations.registry().register(registration, read).await;
+            let entry = entry.map_err(|error| register_failure(&id, error))?;
+            let registered = match (existed, &entry.record().pending) {
+                (_, Some(_)) => Registered::Waits,
+                (true, None) => Registered::Replaced,
+                (false, None) => Registered::Created,
+            };
+            Ok(RegisterResponse { registered, agent: operations.in_full(&who, &entry) })
+        })
+        .await
     }
 
     /// What decides, once an agent has described itself, whether `who` may do with it what was asked for: with

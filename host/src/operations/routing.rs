@@ -95,7 +95,7 @@ impl Operations {
         who: &Arc<Principal>,
         request: Request<RouteRequest<'_>>,
     ) -> Result<RouteResponse, Failure> {
-        let Request { id: _, started, body } = request;
+        let Request { started, body, .. } = request;
         let task = tasks::text("task", &body.task)?;
         let explain = if body.explain.unwrap_or(false) { Explain::Yes } else { Explain::No };
         let pick = body.auto_select.unwrap_or(true);

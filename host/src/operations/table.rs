@@ -43,6 +43,8 @@ pub enum Operation {
     Approve,
     /// Go back to an earlier version.
     RollBack,
+    /// Show who changed what.
+    Audit,
     /// Say that the host answers.
     Health,
     /// Say whether tasks should be sent here.
@@ -92,7 +94,7 @@ pub struct Terms {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Route,
         Self::Execute,
         Self::ExecuteAgent,
@@ -109,6 +111,7 @@ impl Operation {
         Self::Remove,
         Self::Approve,
         Self::RollBack,
+        Self::Audit,
         Self::Health,
         Self::Readiness,
     ];
@@ -134,6 +137,7 @@ impl Operation {
             Self::Remove => ("remove", Some(Role::Admin), Agent, Changes),
             Self::Approve => ("approve", Some(Role::Admin), Agent, Changes),
             Self::RollBack => ("roll_back", Some(Role::Admin), Agent, Changes),
+            Self::Audit => ("audit", Some(Role::Admin), Callers, Reads),
             Self::Health => ("health", None, Everybody, Reads),
             Self::Readiness => ("readiness", None, Everybody, Reads),
         };

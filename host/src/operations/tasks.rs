@@ -36,7 +36,7 @@ pub struct ExecuteRequest<'a> {
 }
 
 /// Gives a task to the agent that is named beside it; all of it may be absent.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ExecuteAgentRequest {
     /// The agent's id: over HTTP, the one in the path.
     #[serde(skip)]
@@ -153,7 +153,7 @@ impl Operations {
         who: &Arc<Principal>,
         request: Request<ExecuteRequest<'_>>,
     ) -> impl Future<Output = Result<ExecuteResponse, Failure>> + Send + use<'s> {
-        let Request { id, started, body } = request;
+        let Request { id, started, held: _, body } = request;
         let call = text("query", &body.query).and_then(|query| {
             let agent = agent_id(&body.agent)?;
             let (query, context) = (Some(query), body.context);
@@ -172,7 +172,7 @@ impl Operations {
         who: &Arc<Principal>,
         request: Request<ExecuteAgentRequest>,
     ) -> Result<ExecuteResponse, Failure> {
-        let Request { id, started, body } = request;
+        let Request { id, started, held: _, body } = request;
         let ExecuteAgentRequest { agent, query, task, context } = body;
         let agent = agent_id(&agent)?;
         let query = query_or_task(query.as_deref(), task.as_deref())?;
@@ -189,7 +189,7 @@ impl Operations {
         who: &Arc<Principal>,
         request: Request<SmartExecuteRequest<'_>>,
     ) -> impl Future<Output = Result<ExecuteResponse, Failure>> + Send + use<'s> {
-        let Request { id, started, body } = request;
+        let Request { id, started, held: _, body } = request;
         let task = text("task", &body.task);
         let (who, context) = (Arc::clone(who), body.context);
         async move {

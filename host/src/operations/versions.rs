@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::audit::Asked;
 use super::failure::agent_id;
 use super::registration::change_failure;
 use super::{AgentPage, Failure, Operation, Operations, Request};
@@ -58,12 +59,16 @@ impl Operations {
             Failure::field("digest", needed)
         })?;
         let stamp = digest_in("stamp", stamp)?;
-        let config = self.handles.config.load_full();
-        let key = AgentKey::new(&who.tenant, &id);
-        let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
-        let approved = self.registry().approve(&key, digest, stamp, read, self.may_place(who)).await;
-        let entry = approved.map_err(|error| change_failure(&id, error))?;
-        Ok(self.in_full(who, &entry))
+        let asked = Asked::new(Operation::Approve, &id, request.id, request.held);
+        self.change(who, asked, move |operations, who| async move {
+            let config = operations.handles.config.load_full();
+            let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
+            let (key, may_place) = (AgentKey::new(&who.tenant, &id), operations.may_place(&who));
+            let approved = operations.registry().approve(&key, digest, stamp, read, may_place).await;
+            let entry = approved.map_err(|error| change_failure(&id, error))?;
+            Ok(operations.in_full(&who, &entry))
+        })
+        .await
     }
 
     /// Brings the earlier version of this digest back, or the latest one, and keeps the one that serves out.
@@ -80,13 +85,15 @@ impl Operations {
         let id = agent_id(&agent)?;
         self.admit(who, Operation::RollBack, Some(&id))?;
         let to = digest_in("to", to)?;
-        let reason = format!("an operator took it back (key `{}`)", who.key_id);
-        let back = self
-            .registry()
-            .rollback(&AgentKey::new(&who.tenant, &id), to, &reason, self.may_place(who))
-            .await;
-        let entry = back.map_err(|error| change_failure(&id, error))?;
-        Ok(self.in_full(who, &entry))
+        let asked = Asked::new(Operation::RollBack, &id, request.id, request.held);
+        self.change(who, asked, move |operations, who| async move {
+            let (key, may_place) = (AgentKey::new(&who.tenant, &id), operations.may_place(&who));
+            let reason = format!("an operator took it back (key `{}`)", who.key_id);
+            let back = operations.registry().rollback(&key, to, &reason, may_place).await;
+            let entry = back.map_err(|error| change_failure(&id, error))?;
+            Ok(operations.in_full(&who, &entry))
+        })
+        .await
     }
 }
 

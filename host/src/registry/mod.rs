@@ -5,6 +5,7 @@
 //! nothing but the agent's report. It never serves a client's task.
 
 mod agent;
+mod change;
 mod commit;
 mod counts;
 mod load;
@@ -36,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
+pub use change::{Change, ChangeLog, ChangedBy};
 pub use counts::ReloadCounts;
 pub use load::LoadFailure;
 pub use outcome::Outcome;
@@ -90,6 +92,8 @@ struct Inner {
     retired: RwLock<Retired>,
     /// Held by whoever swaps the snapshot for the next one, so that none is lost.
     publishing: Mutex<()>,
+    /// Who is told of what changes without anybody's request.
+    log: std::sync::OnceLock<Arc<dyn ChangeLog>>,
     /// Whether every agent of the start was loaded, or has failed.
     started: AtomicBool,
     /// Places for requests that register agents, which wait for trials.
@@ -227,6 +231,7 @@ impl Registry {
             retired: RwLock::new(retired),
             publishing: Mutex::default(),
             registering: tokio::sync::Semaphore::new(register::MAX_REGISTERING),
+            log: std::sync::OnceLock::new(),
             started: AtomicBool::new(false),
             reading: Mutex::default(),
             failed_probations,

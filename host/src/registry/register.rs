@@ -190,7 +190,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
-    pub async fn register(
+    pub(crate) async fn register(
         &self,
         registration: Registration,
         settings: impl FnOnce(&Digest) -> Result<(AgentConfig, String), RegisterError>,
@@ -231,7 +231,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
-    pub async fn generate(
+    pub(crate) async fn generate(
         &self,
         generate: Generate,
         read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
@@ -295,7 +295,7 @@ impl Registry {
     ///
     /// # Errors
     /// If there is none, or if it is of agents.toml.
-    pub async fn remove(&self, key: &AgentKey) -> Result<(), ChangeError> {
+    pub(crate) async fn remove(&self, key: &AgentKey) -> Result<(), ChangeError> {
         if !self.entry(key)?.is_registered() {
             return Err(ChangeError::OfTheFile(key.id.clone()));
         }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::Registry;
 use super::agent::AgentVersion;
+use super::change::{Change, ChangedBy};
 use super::commit::{Amendment, Attempt, Basis, Unity, candidate};
 use super::load::{LoadFailure, Prepared};
 use super::outcome::Outcome;
@@ -117,7 +118,15 @@ impl Registry {
     /// operator's word, so that another has to be made. Other settings bring their own.
     async fn commit_each(&self, attempts: Vec<Attempt>) -> Vec<Arc<AgentConfig>> {
         let mut configs: Vec<_> = attempts.iter().map(|attempt| attempt.config.clone()).collect();
+        let before = self.snapshot();
         let outcomes = self.commit(attempts, Unity::Each).await;
+        let after = self.snapshot();
+        let live = configs.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Live(_)));
+        let changes = live.map(|(config, _)| {
+            let (before, after) = (before.agent(&config.key).cloned(), after.agent(&config.key).cloned());
+            Change { key: config.key.clone(), by: ChangedBy::File, before, after }
+        });
+        self.note_changes(changes.collect()).await;
         let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
         configs.retain(|config| {
             let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.latest_config(), config);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::agent::AgentVersion;
+use super::change::{Change, ChangedBy};
 use super::commit::{Amendment, Attempt, Basis, Unity};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
@@ -119,7 +120,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`ChangeError`] says why nothing changed.
-    pub async fn approve(
+    pub(crate) async fn approve(
         &self,
         key: &AgentKey,
         digest: Digest,
@@ -192,7 +193,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`ChangeError`] says why nothing changed.
-    pub async fn rollback(
+    pub(crate) async fn rollback(
         &self,
         key: &AgentKey,
         to: Option<Digest>,
@@ -339,7 +340,11 @@ impl Registry {
                 return;
             }
             match self.go_back(&entry, digest, None, reason, &|_| Decision::Allowed).await {
-                Ok(_) => return,
+                Ok(after) => {
+                    let (key, by) = (key.clone(), ChangedBy::Probation(reason.to_owned()));
+                    let change = Change { key, by, before: Some(entry), after: Some(after) };
+                    return self.note_changes(vec![change]).await;
+                }
                 // Other settings, most likely: they change nothing about the code.
                 Err(ChangeError::Overtaken(_)) => {}
                 Err(error) => {

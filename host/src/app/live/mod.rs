@@ -15,6 +15,7 @@ use super::{Host, SettingsFile, StartError};
 use crate::api::Api;
 use crate::auth::Authenticator;
 use crate::config::ServerConfig;
+use crate::operations::Operations;
 use crate::registry::{Changes, Watch};
 use crate::telemetry::event::Event;
 
@@ -24,6 +25,7 @@ pub(super) struct Live {
     file: Arc<SettingsFile>,
     authenticator: Arc<ArcSwap<Authenticator>>,
     server: Arc<ArcSwap<ServerConfig>>,
+    operations: Operations,
     /// Held by whoever reads the settings, so that what is read later takes effect later.
     reading: tokio::sync::Mutex<()>,
 }
@@ -31,7 +33,15 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new(host: Arc<Host>, file: Arc<SettingsFile>, api: &Api) -> Arc<Self> {
         let (authenticator, server) = (api.authenticator.clone(), api.server.clone());
-        Arc::new(Self { host, file, authenticator, server, reading: tokio::sync::Mutex::default() })
+        let operations = api.operations.clone();
+        Arc::new(Self {
+            host,
+            file,
+            authenticator,
+            server,
+            operations,
+            reading: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Watches the settings and every component's file from now on; the future that it returns handles

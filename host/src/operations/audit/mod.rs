@@ -1,0 +1,301 @@
+//! The audit: who changed what, when, from what to what. Kept across restarts, the newest so many.
+//!
+//! A change that somebody asks for is written down twice: begun, before anything is changed, and finished, once
+//! it is. Where the first cannot be written, nothing is changed. A host that is killed in between finds at its
+//! next start a change that was only begun; what the agent is by then tells whether it was made. An attempt that
+//! changed nothing leaves no record.
+//!
+//! What the host does by itself, and what a file brings, takes effect also where it cannot be written down: a
+//! right that ends waits for no disk. The log has it then.
+//!
+//! Owns DATA/audit.db. No secret gets here: a key is its name. What a component says of itself is bounded here,
+//! and escaped where it is shown.
+
+mod record;
+mod store;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use record::{AuditRecord, AuditRequest, State, SubjectKind};
+pub use store::SCHEMA;
+
+use super::{Failure, Held, Operation, Operations, Page, Request, agents};
+use crate::config::Config;
+use crate::config::diff::Diff;
+use crate::domain::rights::{self, Action, Decision};
+use crate::domain::{AgentId, AgentKey, Clock, Principal, RequestId, Role};
+use crate::registry::{AgentEntry, Change, ChangeLog, ChangedBy, Registry};
+use crate::storage::{Database, StorageError};
+use record::NewRecord;
+
+/// Who changed something that nobody asked for over a door.
+pub const HOST: &str = "host";
+/// Who changed something by saving a file.
+pub const FILE: &str = "file";
+
+/// What agents.toml brings, as the audit calls it.
+const SETTINGS: &str = "settings";
+/// A file's new version that went live, as the audit calls it.
+const RELOAD: &str = "reload";
+
+/// Keeps the records. A handle, cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    /// `None` for a command, which changes nothing that lasts.
+    database: Option<Database>,
+    config: Arc<ArcSwap<Config>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A change that was begun.
+#[must_use]
+pub(super) struct Begun {
+    audit: Audit,
+    id: i64,
+}
+
+impl Audit {
+    /// Keeps records in `database`, as many as the settings say; none without one.
+    pub fn new(database: Option<Database>, config: Arc<ArcSwap<Config>>, clock: Arc<dyn Clock>) -> Self {
+        Self { database, config, clock }
+    }
+
+    /// Writes down that a change begins.
+    async fn begin(&self, record: NewRecord) -> Result<Begun, Failure> {
+        let begun = |id| Begun { audit: self.clone(), id };
+        let Some(database) = &self.database else { return Ok(begun(0)) };
+        let id = database.write(move |transaction| store::insert(transaction, &record, false)).await;
+        id.map(begun).map_err(|error| Failure::NotAudited { internal: format!("writing the audit: {error}") })
+    }
+
+    /// Writes down changes that were made.
+    async fn record(&self, records: Vec<NewRecord>) {
+        let Some(database) = &self.database else { return };
+        if records.is_empty() {
+            return;
+        }
+        let (keep, names) = (self.keep(), records.iter().map(|record| record.subject.clone()).collect());
+        let write = move |transaction: &rusqlite::Transaction<'_>| {
+            for record in &records {
+                store::insert(transaction, record, true)?;
+            }
+            store::trim(transaction, keep)
+        };
+        not_recorded(database.write(write).await, names);
+    }
+
+    /// How many records are kept.
+    fn keep(&self) -> u64 {
+        self.config.load().server.audit_records.into()
+    }
+
+    /// What a change that was begun and never finished came to: as what the registry has now says.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn settle(&self, registry: &Registry) -> Result<(), StorageError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let snapshot = registry.snapshot();
+        let unfinished = database.read_blocking(store::unfinished)?;
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        let settled: Vec<_> = unfinished
+            .into_iter()
+            .map(|begun| {
+                let entry = snapshot.find(&begun.tenant, &begun.subject);
+                let now = entry.map(|entry| State::of(entry));
+                // What a component says of itself is not known before it is loaded.
+                let version = |state: &State| State { category: String::new(), ..state.clone() };
+                let changed = now.as_ref().map(version) != begun.from.as_ref().map(version);
+                let made = begun.operation == Operation::Generate.name() || changed;
+                (begun.id, made.then_some(now))
+            })
+            .collect();
+        let keep = self.keep();
+        database.write_blocking(move |transaction| {
+            for (id, made) in &settled {
+                match made {
+                    Some(now) => store::finish(transaction, *id, now.as_ref())?,
+                    None => store::discard(transaction, *id)?,
+                }
+            }
+            store::trim(transaction, keep)
+        })
+    }
+}
+
+fn not_recorded(written: Result<(), StorageError>, subjects: Vec<String>) {
+    if let Err(error) = written {
+        let subjects = subjects.join(", ");
+        tracing::error!(%error, subjects, "changes were made that could not be written to the audit");
+    }
+}
+
+impl Begun {
+    /// The change was made.
+    async fn finish(self, to: Option<State>) {
+        let Self { audit, id } = self;
+        let Some(database) = &audit.database else { return };
+        let keep = audit.keep();
+        let write = move |transaction: &rusqlite::Transaction<'_>| {
+            store::finish(transaction, id, to.as_ref())?;
+            store::trim(transaction, keep)
+        };
+        // The record is there already, as begun: the next start finishes it.
+        not_recorded(database.write(write).await, vec![format!("record {id}")]);
+    }
+
+    /// Nothing was changed.
+    async fn discard(self) {
+        let Self { audit, id } = self;
+        let Some(database) = &audit.database else { return };
+        let discarded = database.write(move |transaction| store::discard(transaction, id)).await;
+        if let Err(error) = discarded {
+            tracing::warn!(%error, record = id, "a change that was not made stands in the audit as begun, until the next start");
+        }
+    }
+}
+
+/// A change that somebody asks for, before it is made.
+pub(super) struct Asked {
+    pub(super) operation: Operation,
+    pub(super) agent: AgentId,
+    pub(super) request: RequestId,
+    /// What the request says of itself, bounded: `None` if there is nothing to say.
+    pub(super) reason: Option<String>,
+    /// What the request holds of the door that it came through, until the change is made.
+    pub(super) held: Held,
+}
+
+impl Asked {
+    /// A change of this agent.
+    pub(super) fn new(operation: Operation, agent: &AgentId, request: RequestId, held: Held) -> Self {
+        Self { operation, agent: agent.clone(), request, reason: None, held }
+    }
+}
+
+impl Operations {
+    /// Makes a change and writes it down in the same breath. The change is made to its end, whether or not its
+    /// caller still waits: so what the audit says is what happened.
+    pub(super) async fn change<T, F>(
+        &self,
+        who: &Arc<Principal>,
+        asked: Asked,
+        made: impl FnOnce(Self, Arc<Principal>) -> F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let Asked { operation, agent, request, reason, held } = asked;
+        let (operations, key) = (self.clone(), AgentKey::new(&who.tenant, &agent));
+        let state = move || operations.registry().snapshot().agent(&key).map(|entry| State::of(entry));
+        let from = state();
+        let category = from.as_ref().map(|from| from.category.clone()).unwrap_or_default();
+        let record = NewRecord {
+            at: self.handles.audit.clock.now(),
+            tenant: who.tenant.clone(),
+            who: who.key_id.to_string(),
+            role: Some(who.role),
+            operation: operation.name(),
+            kind: SubjectKind::Agent,
+            subject: agent.to_string(),
+            category,
+            from,
+            to: None,
+            reason,
+            request: Some(request),
+        };
+        let audit = self.handles.audit.clone();
+        let work = made(self.clone(), Arc::clone(who));
+        let change = tokio::spawn(async move {
+            let _held = held;
+            let begun = audit.begin(record).await?;
+            let ended = work.await;
+            match &ended {
+                Ok(_) => begun.finish(state()).await,
+                Err(_) => begun.discard().await,
+            }
+            ended
+        });
+        change.await.unwrap_or_else(|error| {
+            Err(Failure::Internal { internal: format!("a change did not come to its end: {error}") })
+        })
+    }
+
+    /// The records that `who` may see, the newest first: an operator all of them, an admin those of the agents
+    /// in its scope.
+    ///
+    /// # Errors
+    /// For whoever is no admin, and if a bound or the limit cannot be read.
+    pub async fn audit(
+        &self,
+        who: &Arc<Principal>,
+        request: Request<AuditRequest>,
+    ) -> Result<Page<AuditRecord>, Failure> {
+        self.admit(who, Operation::Audit, None)?;
+        let filter = request.body.filter()?;
+        let limit = agents::page_size(request.body.limit)?;
+        let Some(database) = &self.handles.audit.database else {
+            return Ok(Page { items: Vec::new(), next: None });
+        };
+        let who = Arc::clone(who);
+        let read = move |connection: &rusqlite::Connection| {
+            store::read(connection, &filter, limit, |record| may_see(&who, record))
+        };
+        let read = database.read(read).await;
+        read.map_err(|error| Failure::Internal { internal: format!("reading the audit: {error}") })
+    }
+
+    /// Writes down what changed from one agents.toml to the next, as far as it is somebody's right or bound: keys,
+    /// settings of the host, agents. Called once it holds.
+    pub async fn settings_changed(&self, old: &Config, new: &Config, diff: &Diff) {
+        let audit = &self.handles.audit;
+        audit.record(record::of_settings(audit.clock.now(), old, new, diff)).await;
+    }
+}
+
+/// Whether `who` may see this record.
+fn may_see(who: &Principal, record: &AuditRecord) -> bool {
+    if who.role == Role::Operator {
+        return true;
+    }
+    let SubjectKind::Agent = record.kind else { return false };
+    let Ok(id) = AgentId::parse(&record.subject) else { return false };
+    let category = Some(record.category.as_str());
+    rights::of_agent(who, Action::Inspect, &AgentKey::new(&record.tenant, &id), category) == Decision::Allowed
+}
+
+#[async_trait::async_trait]
+impl ChangeLog for Audit {
+    async fn changed(&self, changes: Vec<Change>) {
+        let at = self.clock.now();
+        let records = changes.into_iter().map(|change| {
+            let state = |entry: Option<Arc<AgentEntry>>| entry.map(|entry| State::of(&entry));
+            let Change { key, by, before, after } = change;
+            let (who, operation, reason) = match by {
+                ChangedBy::File => (FILE, RELOAD, None),
+                ChangedBy::Probation(reason) => (HOST, Operation::RollBack.name(), Some(reason)),
+            };
+            let to = state(after);
+            NewRecord {
+                at,
+                tenant: key.tenant,
+                who: who.to_owned(),
+                role: None,
+                operation,
+                kind: SubjectKind::Agent,
+                subject: key.id.to_string(),
+                category: to.as_ref().map(|to| to.category.clone()).unwrap_or_default(),
+                from: state(before),
+                to,
+                reason,
+                request: None,
+            }
+        });
+        self.record(records.collect()).await;
+    }
+}
