@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::load::Prepared;
+use super::load::PreparedComponent;
 use super::probation::Probation;
+use super::record::{Candidate, Release};
 use crate::capabilities::AgentRights;
-use crate::config::{Limits, Overlay};
+use crate::config::{AgentConfig, Limits, Overlay};
 use crate::domain::{AgentId, AgentKey, Capability, Digest, Grant, Grants};
 use crate::engine::{ContextSchema, Description, LinkedComponent, Pace};
 
@@ -36,22 +37,22 @@ pub struct Card {
 }
 
 impl Card {
-    /// The operator's word where there is one, else the component's.
-    pub(super) fn new(said: &Description, overlay: &Overlay) -> Self {
-        let text = |own: &Option<String>, said: &str| own.clone().unwrap_or_else(|| said.to_owned());
-        let maybe = |own: &Option<String>, said: &Option<String>| own.clone().or_else(|| said.clone());
-        let said_examples = || said.examples.iter().map(|example| example.task.clone()).collect();
+    /// What the operator overrides, and for the rest what the component says of itself.
+    pub(super) fn new(own: &Description, overlay: &Overlay) -> Self {
+        let text = |over: &Option<String>, own: &str| over.clone().unwrap_or_else(|| own.to_owned());
+        let maybe = |over: &Option<String>, own: &Option<String>| over.clone().or_else(|| own.clone());
+        let own_examples = || own.examples.iter().map(|example| example.task.clone()).collect();
         Self {
-            name: text(&overlay.name, &said.name).into(),
-            description: text(&overlay.description, &said.description),
-            category: text(&overlay.category, &said.category),
-            version: said.version.as_str().into(),
-            triggers: overlay.triggers.clone().unwrap_or_else(|| said.triggers.clone()),
-            examples: overlay.examples.clone().unwrap_or_else(said_examples),
-            model: maybe(&overlay.model, &said.model).map(Into::into),
-            cost_per_query: maybe(&overlay.cost_per_query, &said.cost_per_query),
-            default_query: maybe(&overlay.default_query, &said.default_query),
-            context_schema: said.context_schema.as_ref().map(|schema| schema.value().clone()),
+            name: text(&overlay.name, &own.name).into(),
+            description: text(&overlay.description, &own.description),
+            category: text(&overlay.category, &own.category),
+            version: own.version.as_str().into(),
+            triggers: overlay.triggers.clone().unwrap_or_else(|| own.triggers.clone()),
+            examples: overlay.examples.clone().unwrap_or_else(own_examples),
+            model: maybe(&overlay.model, &own.model).map(Into::into),
+            cost_per_query: maybe(&overlay.cost_per_query, &own.cost_per_query),
+            default_query: maybe(&overlay.default_query, &own.default_query),
+            context_schema: own.context_schema.as_ref().map(|schema| schema.value().clone()),
         }
     }
 
@@ -116,7 +117,7 @@ pub struct AgentVersion {
     /// How its code does, from its first generation on.
     pub(super) probation: Arc<Probation>,
     /// Kept so that the next agent with this component finds it prepared.
-    pub(super) prepared: Arc<Prepared>,
+    pub(super) prepared: Arc<PreparedComponent>,
 }
 
 impl AgentVersion {
@@ -129,8 +130,7 @@ impl AgentVersion {
 
     /// The gated capabilities that it imports, and is granted nothing of.
     pub fn ungranted(&self) -> Vec<Capability> {
-        let imported = self.component.capabilities().iter().copied();
-        imported.filter(|capability| self.rights.grants.policy(*capability).is_none()).collect()
+        ungranted(&self.component, &self.rights)
     }
 
     /// The same code with these rights, under settings of this digest.
@@ -140,15 +140,70 @@ impl AgentVersion {
         self.rights = Arc::new(AgentRights { id: self.key.id.clone(), grants, config });
         self
     }
+}
 
-    /// The same in the category that it was let in under, whatever it says of itself.
-    pub(super) fn in_category(self, category: Option<&str>) -> Self {
-        match category {
-            Some(category) if category != self.card.category => {
-                let card = Card { category: category.to_owned(), ..(*self.card).clone() };
-                Self { card: Arc::new(card), ..self }
-            }
-            _ => self,
+/// The gated capabilities that a component imports, and is granted nothing of.
+fn ungranted(component: &LinkedComponent, rights: &AgentRights) -> Vec<Capability> {
+    let imported = component.capabilities().iter().copied();
+    imported.filter(|capability| rights.grants.policy(*capability).is_none()).collect()
+}
+
+/// A version that was loaded and is not published: it has no generation, and nobody calls it.
+pub(super) struct LoadedVersion {
+    pub(super) key: AgentKey,
+    pub(super) digest: Digest,
+    pub(super) card: Arc<Card>,
+    pub(super) limits: Limits,
+    pub(super) settings: Digest,
+    pub(super) component: Arc<LinkedComponent>,
+    pub(super) rights: Arc<AgentRights>,
+    pub(super) max_concurrent: Option<u32>,
+    pub(super) queue: Option<u32>,
+    pub(super) context_schema: Option<Arc<ContextSchema>>,
+    pub(super) prepared: Arc<PreparedComponent>,
+}
+
+impl LoadedVersion {
+    /// The version as this release of it: in the category under which it was admitted, whatever it says of
+    /// itself.
+    pub(super) fn publish(self, release: &Release, probation: Arc<Probation>) -> AgentVersion {
+        let Self { key, digest, mut card, limits, settings, component, rights, .. } = self;
+        let Self { max_concurrent, queue, context_schema, prepared, .. } = self;
+        if let Some(category) = release.category.as_ref().filter(|category| **category != card.category) {
+            card = Arc::new(Card { category: category.clone(), ..(*card).clone() });
+        }
+        AgentVersion {
+            key,
+            generation: release.generation,
+            digest,
+            card,
+            limits,
+            settings,
+            // As the record has it, so that it is the same after a restart.
+            loaded_at: release.since,
+            component,
+            rights,
+            max_concurrent,
+            queue,
+            context_schema,
+            pace: Arc::default(),
+            probation,
+            prepared,
+        }
+    }
+
+    /// What its agent's record needs to know of it, under the settings `config`.
+    pub(super) fn candidate(&self, config: &AgentConfig) -> Candidate {
+        Candidate {
+            digest: self.digest,
+            settings: self.settings,
+            settings_of_0_1: config.fingerprint_of_0_1(&self.rights.grants),
+            version: self.card.version.to_string(),
+            with: None,
+            capabilities: self.component.capabilities().clone(),
+            ungranted: ungranted(&self.component, &self.rights),
+            // What the settings say is the operator's decision already.
+            category: config.overlay.category.is_none().then(|| self.card.category.clone()),
         }
     }
 }

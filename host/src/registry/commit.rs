@@ -8,54 +8,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
-use super::agent::AgentVersion;
-use super::load::{LoadFailure, Loader};
+use super::draft::{Attempt, Draft};
+use super::load::LoadFailure;
 use super::outcome::{Outcome, Shown};
-use super::probation::{Callers, Probation, Threshold};
-use super::record::{Candidate, Cause, Pending, Record, Ruling, settings_text};
+use super::record::Record;
 use super::reserve::Reservation;
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
-use super::state::LoadAttempt;
 use super::store::Rows;
 use super::{Inner, Registry};
-use crate::config::{AgentConfig, ReloadConfig};
 use crate::domain::{AgentKey, Digest};
-
-/// A version that was made for an agent, or why none could be.
-pub(super) struct Attempt {
-    /// The settings that it was made under.
-    pub(super) config: Arc<AgentConfig>,
-    pub(super) cause: Cause,
-    pub(super) basis: Basis,
-    /// When the news came.
-    pub(super) began: Instant,
-    /// The component, where it could be read.
-    pub(super) digest: Option<Digest>,
-    pub(super) result: Result<AgentVersion, LoadFailure>,
-}
-
-/// Whether an attempt's settings are the agent's already.
-#[derive(Clone)]
-pub(super) enum Basis {
-    /// They were when it began; if they are no longer, somebody else makes another attempt.
-    Standing,
-    /// They wait with the code, as this JSON text.
-    Waiting { settings: Arc<str> },
-    /// They come with it, as this JSON text, in the place of `over`.
-    Registered { settings: Arc<str>, over: Option<Arc<AgentConfig>> },
-}
 
 /// Whether attempts that are committed together depend on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unity {
+pub(super) enum Atomicity {
     /// Each takes effect by itself.
-    Each,
+    Independent,
     /// They take effect if every one of them is to serve.
-    AllOrNone,
+    AllOrNothing,
 }
 
 /// What `amend` changes beside versions.
@@ -65,16 +38,6 @@ pub(super) struct Amendment {
     pub(super) put: Vec<AgentEntry>,
     /// Agents to be dropped.
     pub(super) removed: Vec<AgentKey>,
-}
-
-/// What a commit works on and leaves behind.
-struct Draft<'a> {
-    loader: &'a Loader,
-    current: &'a Snapshot,
-    retired: &'a Retired,
-    config: &'a ReloadConfig,
-    now: SystemTime,
-    entries: BTreeMap<AgentKey, AgentEntry>,
 }
 
 /// What was decided on attempts, and what follows.
@@ -105,10 +68,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 impl Registry {
     /// Rules on these attempts, in their order; writes down what follows, and publishes it at once.
-    pub(super) async fn commit(&self, attempts: Vec<Attempt>, unity: Unity) -> Vec<Outcome> {
+    pub(super) async fn commit(&self, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Outcome> {
         let inner = self.inner.clone();
         // Whether or not anybody still waits: what is written has to serve.
-        match tokio::spawn(inner.commit(attempts, unity)).await {
+        match tokio::spawn(inner.commit(attempts, atomicity)).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 tracing::error!(%error, "what serves could not be changed");
@@ -141,14 +104,14 @@ impl Registry {
 }
 
 impl Inner {
-    async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, unity: Unity) -> Vec<Outcome> {
+    async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Outcome> {
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
         let shown: Arc<[Shown]> = attempts.iter().map(Shown::of).collect();
         let reservation = self.reservations.reserve(keys.iter().cloned()).await;
         reservation.names(attempts.iter().filter_map(|attempt| attempt.digest));
         // In a large fleet this takes a while: not on the threads that answer.
         let inner = self.clone();
-        let decided = blocking(move || inner.decide(attempts, unity)).await;
+        let decided = blocking(move || inner.decide(attempts, atomicity)).await;
         let Some(Decision { mut outcomes, change }) = decided else {
             return self.told(shown.clone(), self.give_up(&shown)).await;
         };
@@ -163,16 +126,18 @@ impl Inner {
     }
 
     /// Decides on attempts, and makes what follows ready to be written and published.
-    fn decide(&self, attempts: Vec<Attempt>, unity: Unity) -> Decision {
+    fn decide(&self, attempts: Vec<Attempt>, atomicity: Atomicity) -> Decision {
         let (config, base) = (self.reload.load(), self.current.load_full());
-        let (loader, now, entries) = (&self.loader, self.clock.now(), BTreeMap::new());
+        let (now, entries) = (self.clock.now(), BTreeMap::new());
+        let kept = |path: &Path| self.loader.digest_at(path);
         let retired = self.retired.read();
-        let mut draft = Draft { loader, current: &base, retired: &retired, config: &config, now, entries };
-        let outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.rule(attempt)).collect();
+        let mut draft =
+            Draft { current: &base, retired: &retired, config: &config, now, kept: &kept, entries };
+        let outcomes: Vec<Outcome> = attempts.into_iter().map(|attempt| draft.apply(attempt)).collect();
         let entries: Vec<AgentEntry> = draft.entries.into_values().collect();
         drop(retired);
         let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
-        if entries.is_empty() || (unity == Unity::AllOrNone && !outcomes.iter().all(will_serve)) {
+        if entries.is_empty() || (atomicity == Atomicity::AllOrNothing && !outcomes.iter().all(will_serve)) {
             return Decision { outcomes, change: None };
         }
         let changed = entries.iter().filter(|entry| differs(entry, &base));
@@ -346,203 +311,4 @@ fn digests_of(entry: &AgentEntry) -> impl Iterator<Item = Digest> + '_ {
     let given = entry.config.component.file_name().filter(|_| entry.is_registered());
     let given = given.and_then(|name| Digest::from_hex(&name.to_string_lossy()));
     entry.record().digests().chain(given)
-}
-
-impl Draft<'_> {
-    fn rule(&mut self, attempt: Attempt) -> Outcome {
-        let Attempt { config, cause, basis, began, digest, result } = attempt;
-        let key = &config.key;
-        let standing = self.entries.get(key).or_else(|| self.current.agent(key).map(|entry| &**entry));
-        let is_latest = |entry: &AgentEntry| Arc::ptr_eq(entry.latest_config(), &config);
-        let stands = |entry: &AgentEntry| match &cause {
-            // What a file holds is proposed with what was said last.
-            Cause::Proposed { .. } => is_latest(entry),
-            Cause::Registered | Cause::Approved { .. } | Cause::Resumed | Cause::RolledBack { .. } => {
-                is_latest(entry) || Arc::ptr_eq(&entry.config, &config)
-            }
-        };
-        let (entry, registered) = match (standing, basis) {
-            (Some(entry), Basis::Standing) if stands(entry) => (entry.clone(), None),
-            // The operator has seen what waits, with the settings that wait with it.
-            (Some(entry), Basis::Waiting { settings })
-                if entry.is_registered() && waits_with(entry, &settings) =>
-            {
-                (entry.clone(), Some(settings))
-            }
-            // The file may name it by now, or its settings mean something else.
-            (Some(entry), Basis::Registered { settings, over: Some(over) })
-                if entry.is_registered() && Arc::ptr_eq(entry.latest_config(), &over) =>
-            {
-                (entry.clone(), Some(settings))
-            }
-            (None, Basis::Registered { settings, over: None }) => {
-                let record = self.retired.registered(key);
-                (AgentEntry::loading(config.clone(), Arc::new(record)), Some(settings))
-            }
-            _ => return Outcome::Stale,
-        };
-        if !entry.record().stands(&cause, digest) {
-            return Outcome::Stale;
-        }
-        let attempt = LoadAttempt { at: self.now, took: began.elapsed(), digest };
-        let version = match result {
-            Ok(version) => version,
-            Err(failure) => {
-                return self.refuse(entry, registered.is_some(), attempt, failure);
-            }
-        };
-        let mut approved = entry.record().approved.clone();
-        if let Cause::Approved { grants, .. } = &cause {
-            approved.extend(grants.clone());
-        }
-        if config.fingerprint(&config.grants.with_approved(&approved)) != version.settings {
-            // Something was approved since the version was made: it would serve without.
-            return Outcome::Stale;
-        }
-        let kept = self.loader.digest_at(&config.component);
-        let with = match &registered {
-            Some(settings) => Some(settings.to_string()),
-            None => (*config != *entry.config).then(|| settings_text(&config, kept)),
-        };
-        let candidate = Candidate { with, ..candidate(&version, &config) };
-        let keep = self.config.keep_versions as usize;
-        let latest = is_latest(&entry) || registered.is_some();
-        let adopt = |mut entry: AgentEntry, record: &mut Record| {
-            entry.config = config.clone();
-            if latest {
-                entry.proposed = None;
-                // What waits has settings of its own no longer: they serve.
-                if cause == Cause::Resumed
-                    && !entry.is_registered()
-                    && let Some(pending) = &mut record.pending
-                {
-                    pending.settings = None;
-                }
-            }
-            match &registered {
-                Some(settings) => record.registered = Some(settings.to_string()),
-                None => record.remember(&config, kept),
-            }
-            entry
-        };
-        match entry.record().judge(&candidate, &cause, keep, self.now) {
-            Ruling::Same(mut record) => {
-                let entry = adopt(entry, &mut record);
-                let resumed = cause == Cause::Resumed && !entry.is_registered();
-                let entry = match (entry.version(), &record.serving) {
-                    (None, Some(serving)) => {
-                        let probation = self.probation(&entry, &candidate, &cause);
-                        let version = version.in_category(serving.category.as_deref());
-                        let version = AgentVersion { generation: serving.generation, probation, ..version };
-                        let version = Arc::new(AgentVersion { loaded_at: serving.since, ..version });
-                        entry.went_live(version, record)
-                    }
-                    _ => entry.with_record(record),
-                };
-                // What was resumed is not what was asked for: its report stays.
-                let entry = if resumed { entry } else { entry.load_finished(attempt, Ok(())) };
-                self.entries.insert(entry.key.clone(), entry);
-                Outcome::Same
-            }
-            Ruling::Live(mut record) => {
-                let entry = adopt(entry, &mut record);
-                let generation = record.generation;
-                let probation = self.probation(&entry, &candidate, &cause);
-                record.probation = probation.progress(candidate.digest);
-                record.many_callers |= probation.callers().are_many();
-                // As the record has it, so that it is the same after a restart.
-                let loaded_at = self.now;
-                let category = record.serving.as_ref().and_then(|serving| serving.category.as_deref());
-                let version = version.in_category(category);
-                let version = Arc::new(AgentVersion { generation, probation, loaded_at, ..version });
-                let resumed = cause == Cause::Resumed && !entry.is_registered();
-                let entry = entry.went_live(version, record);
-                let entry = if resumed { entry } else { entry.load_finished(attempt, Ok(())) };
-                self.entries.insert(entry.key.clone(), entry);
-                Outcome::Live(generation)
-            }
-            Ruling::Waits(record) => {
-                // Its settings wait with it: what serves keeps its own.
-                let wants = record.pending.as_ref().map(Pending::wants_in_words).unwrap_or_default();
-                let entry = entry.with_record(record).load_finished(attempt, Ok(()));
-                self.entries.insert(entry.key.clone(), entry.proposal_waits_with_code());
-                Outcome::Waits(wants)
-            }
-            Ruling::Stale => Outcome::Stale,
-            Ruling::Blocked(reason) => {
-                let failure = LoadFailure::TakenBack {
-                    path: config.component.display().to_string(),
-                    agent: config.key.id.to_string(),
-                    reason,
-                };
-                self.refuse(entry, registered.is_some(), attempt, failure)
-            }
-        }
-    }
-
-    /// What served serves on; the failure stands on the agent's page, unless it is the answer to
-    /// whoever registers.
-    fn refuse(
-        &mut self,
-        entry: AgentEntry,
-        registers: bool,
-        attempt: LoadAttempt,
-        failure: LoadFailure,
-    ) -> Outcome {
-        if !registers {
-            let entry = entry.load_finished(attempt, Err(failure.clone())).proposal_waits_with_code();
-            self.entries.insert(entry.key.clone(), entry);
-        }
-        Outcome::Failed(failure)
-    }
-
-    /// The probation of a version that serves from now on.
-    fn probation(&self, entry: &AgentEntry, candidate: &Candidate, cause: &Cause) -> Arc<Probation> {
-        let record = entry.record();
-        let Some(old) = entry.version() else {
-            let callers = Arc::new(Callers::restored(record.many_callers));
-            let threshold = Threshold::new(self.config);
-            return Arc::new(match &record.probation {
-                // The start of a host ends no probation.
-                Some(saved) if saved.digest == candidate.digest => {
-                    Probation::resumed(threshold, callers, saved)
-                }
-                _ => Probation::new(None, callers),
-            });
-        };
-        if old.digest == candidate.digest {
-            // Under other settings it is the same code: what it did so far counts.
-            return old.probation.clone();
-        }
-        // Other code than what served, in the place of code that did well, is watched.
-        let watched = match cause {
-            Cause::Proposed { .. } | Cause::Registered | Cause::Approved { .. } => {
-                old.probation.is_healthy(self.config)
-            }
-            Cause::Resumed | Cause::RolledBack { .. } => false,
-        };
-        let threshold = Threshold::new(self.config).filter(|_| watched);
-        Arc::new(Probation::new(threshold, old.probation.callers().clone()))
-    }
-}
-
-/// Whether something waits for the operator with these settings.
-fn waits_with(entry: &AgentEntry, settings: &str) -> bool {
-    let pending = entry.record().pending.as_ref();
-    pending.and_then(|pending| pending.settings.as_deref()) == Some(settings)
-}
-
-/// What the records need to know of a version.
-pub(super) fn candidate(version: &AgentVersion, config: &AgentConfig) -> Candidate {
-    Candidate {
-        digest: version.digest,
-        settings: version.settings,
-        settings_of_0_1: config.fingerprint_of_0_1(&version.rights.grants),
-        version: version.card.version.to_string(),
-        with: None,
-        capabilities: version.component.capabilities().clone(),
-        ungranted: version.ungranted(),
-        // The settings' word is the operator's: there is nothing to ask.
-        category: config.overlay.category.is_none().then(|| version.card.category.clone()),
-    }
 }

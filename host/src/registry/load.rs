@@ -10,12 +10,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::agent::{AgentVersion, Card};
+use super::agent::{Card, LoadedVersion};
 use super::stable;
 use super::store::{Store, StoreError};
 use crate::capabilities::AgentRights;
 use crate::config::{AgentConfig, Overlay};
-use crate::domain::{AgentStatus, Approved, Clock, Digest};
+use crate::domain::{AgentStatus, Approved, Digest};
 use crate::engine::{DescribeError, Description, Engine, LinkedComponent, LoadError, Origin, SelfTestError};
 use crate::storage::{BlobError, Kept};
 
@@ -114,8 +114,8 @@ impl LoadFailure {
     }
 }
 
-/// A component, and what it said of itself under each memory limit that was tried.
-pub(super) struct Prepared {
+/// A component, and its description under each memory limit that was tried.
+pub(super) struct PreparedComponent {
     component: Arc<LinkedComponent>,
     described: Mutex<HashMap<u64, Arc<Described>>>,
     /// How its self-tests ended, under each memory limit and `config` that was tried.
@@ -124,7 +124,7 @@ pub(super) struct Prepared {
     unneeded: Arc<Notify>,
 }
 
-impl Drop for Prepared {
+impl Drop for PreparedComponent {
     fn drop(&mut self) {
         self.unneeded.notify_one();
     }
@@ -133,23 +133,23 @@ impl Drop for Prepared {
 /// What a self-test depends on beside the code.
 type TestedUnder = (u64, BTreeMap<String, String>);
 
-impl Prepared {
+impl PreparedComponent {
     pub(super) fn digest(&self) -> Digest {
         self.component.digest()
     }
 }
 
-/// What a component said of itself, in the forms that its agents share.
+/// What a component says of itself, in the forms that its agents share.
 struct Described {
-    said: Description,
-    /// The card of an agent whose operator adds nothing.
+    description: Description,
+    /// The card of an agent whose operator overrides nothing.
     plain: Arc<Card>,
 }
 
 impl Described {
-    fn new(said: Description) -> Self {
-        let plain = Arc::new(Card::new(&said, &Overlay::default()));
-        Self { said, plain }
+    fn new(description: Description) -> Self {
+        let plain = Arc::new(Card::new(&description, &Overlay::default()));
+        Self { description, plain }
     }
 }
 
@@ -179,9 +179,8 @@ async fn digested(bytes: Arc<[u8]>) -> Result<(Arc<[u8]>, Digest), LoadFailure> 
 /// Loads components; remembers those that are in use.
 pub(super) struct Loader {
     engine: Arc<Engine>,
-    clock: Arc<dyn Clock>,
     store: Option<Arc<Store>>,
-    in_use: Arc<Mutex<HashMap<Digest, Weak<Prepared>>>>,
+    in_use: Arc<Mutex<HashMap<Digest, Weak<PreparedComponent>>>>,
     /// Held by whoever keeps a component, until it is known to be in use; by whoever sweeps, alone.
     keeping: Arc<RwLock<()>>,
     /// Told when a component may be needed no longer.
@@ -197,15 +196,11 @@ const BROUGHT: usize = 1024;
 
 impl Loader {
     /// A loader, and which components come to the store from now on.
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        clock: Arc<dyn Clock>,
-        store: Option<Arc<Store>>,
-    ) -> (Self, mpsc::Receiver<Digest>) {
+    pub(super) fn new(engine: Arc<Engine>, store: Option<Arc<Store>>) -> (Self, mpsc::Receiver<Digest>) {
         let reading = Semaphore::new(engine.config().compile_jobs.max(1) as usize);
         let (in_use, keeping, unneeded) = Default::default();
         let (brought, receiver) = mpsc::channel(BROUGHT);
-        (Self { engine, clock, store, in_use, keeping, unneeded, reading, brought }, receiver)
+        (Self { engine, store, in_use, keeping, unneeded, reading, brought }, receiver)
     }
 
     /// Tells when a component may be needed no longer: it is time to sweep.
@@ -214,14 +209,14 @@ impl Loader {
     }
 
     /// Reads and links the component in `path`.
-    pub(super) async fn file(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
+    pub(super) async fn file(&self, path: &Path) -> Result<Arc<PreparedComponent>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
         let (bytes, digest) = self.read(path).await?;
         self.prepare(bytes, digest, Origin::File, path.display().to_string()).await
     }
 
     /// The same, if it is the component with this digest; `None` if it is another, or none.
-    pub(super) async fn file_if(&self, path: &Path, wanted: &Digest) -> Option<Arc<Prepared>> {
+    pub(super) async fn file_if(&self, path: &Path, wanted: &Digest) -> Option<Arc<PreparedComponent>> {
         let _permit = self.reading.acquire().await.ok()?;
         let (bytes, digest) = self.read(path).await.ok()?;
         let shown = || path.display().to_string();
@@ -229,7 +224,7 @@ impl Loader {
     }
 
     /// Links the component of this digest that the store has, if it has it whole.
-    pub(super) async fn stored(&self, wanted: &Digest) -> Result<Arc<Prepared>, LoadFailure> {
+    pub(super) async fn stored(&self, wanted: &Digest) -> Result<Arc<PreparedComponent>, LoadFailure> {
         if let Some(prepared) = self.known(wanted) {
             return Ok(prepared);
         }
@@ -262,7 +257,7 @@ impl Loader {
     }
 
     /// Links the component that these bytes are.
-    pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<Prepared>, LoadFailure> {
+    pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedComponent>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
         let (bytes, digest) = digested(bytes).await?;
         self.prepare(bytes, digest, Origin::Request, "the component".to_owned()).await
@@ -274,7 +269,7 @@ impl Loader {
         digest: Digest,
         origin: Origin,
         shown: String,
-    ) -> Result<Arc<Prepared>, LoadFailure> {
+    ) -> Result<Arc<PreparedComponent>, LoadFailure> {
         if let Some(prepared) = self.known(&digest) {
             // It serves; what is kept of it may be damaged all the same.
             self.keep(digest, bytes, || ()).await?;
@@ -290,9 +285,9 @@ impl Loader {
         };
         let (described, tested) = Default::default();
         let unneeded = self.unneeded.clone();
-        let prepared = Arc::new(Prepared { component, described, tested, unneeded });
+        let prepared = Arc::new(PreparedComponent { component, described, tested, unneeded });
         let in_use = self.in_use.clone();
-        let use_it = move |prepared: &Arc<Prepared>| {
+        let use_it = move |prepared: &Arc<PreparedComponent>| {
             let mut in_use = in_use.lock();
             in_use.retain(|_, known| known.strong_count() > 0);
             in_use.insert(digest, Arc::downgrade(prepared));
@@ -330,7 +325,7 @@ impl Loader {
         Ok(())
     }
 
-    fn known(&self, digest: &Digest) -> Option<Arc<Prepared>> {
+    fn known(&self, digest: &Digest) -> Option<Arc<PreparedComponent>> {
         self.in_use.lock().get(digest).and_then(Weak::upgrade)
     }
 
@@ -352,7 +347,7 @@ impl Loader {
     pub(super) async fn self_test(
         &self,
         config: &AgentConfig,
-        prepared: &Arc<Prepared>,
+        prepared: &Arc<PreparedComponent>,
     ) -> Result<(), LoadFailure> {
         let failed = |reason| LoadFailure::SelfTest { path: config.component.display().to_string(), reason };
         let under: TestedUnder = (config.limits.memory, config.config.clone());
@@ -362,7 +357,7 @@ impl Loader {
         }
         let described = self.describe(config, prepared).await?;
         let component = prepared.component.clone();
-        let examples = &described.said.examples;
+        let examples = &described.description.examples;
         let tested =
             self.engine.self_test(component, &config.key.id, &config.limits, &config.config, examples);
         let tested = tested.await.ok_or(LoadFailure::Interrupted)?;
@@ -370,39 +365,34 @@ impl Loader {
         tested.map_err(failed)
     }
 
-    /// Makes a version of the agent that `config` describes, with what an operator approved beside
-    /// it. It has no generation yet.
-    pub(super) async fn agent(
+    /// Makes a version of the agent that `config` describes, with what an operator approved beside it.
+    pub(super) async fn version(
         &self,
         config: &AgentConfig,
         approved: &Approved,
-        prepared: &Arc<Prepared>,
-    ) -> Result<AgentVersion, LoadFailure> {
+        prepared: &Arc<PreparedComponent>,
+    ) -> Result<LoadedVersion, LoadFailure> {
         let component = prepared.component.clone();
         let described = self.describe(config, prepared).await?;
         let card = if config.overlay == Overlay::default() {
             described.plain.clone()
         } else {
-            Arc::new(Card::new(&described.said, &config.overlay))
+            Arc::new(Card::new(&described.description, &config.overlay))
         };
         let grants = config.grants.with_approved(approved);
         let settings = config.fingerprint(&grants);
         let rights = AgentRights { id: config.key.id.clone(), grants, config: config.config.clone() };
-        Ok(AgentVersion {
+        Ok(LoadedVersion {
             key: config.key.clone(),
-            generation: 0,
             digest: component.digest(),
             card,
             limits: config.limits,
             settings,
-            loaded_at: self.clock.now(),
             component,
             rights: Arc::new(rights),
             max_concurrent: config.max_concurrent,
             queue: config.queue,
-            context_schema: described.said.context_schema.clone(),
-            pace: Arc::default(),
-            probation: Arc::default(),
+            context_schema: described.description.context_schema.clone(),
             prepared: prepared.clone(),
         })
     }
@@ -410,21 +400,21 @@ impl Loader {
     async fn describe(
         &self,
         config: &AgentConfig,
-        prepared: &Arc<Prepared>,
+        prepared: &Arc<PreparedComponent>,
     ) -> Result<Arc<Described>, LoadFailure> {
         let memory = config.limits.memory;
         let known = prepared.described.lock().get(&memory).cloned();
-        if let Some(said) = known {
-            return Ok(said);
+        if let Some(described) = known {
+            return Ok(described);
         }
         let component = prepared.component.clone();
         let path = || config.component.display().to_string();
-        let said = match self.engine.describe(component, &config.key.id, &config.limits).await {
-            Some(Ok(said)) => Arc::new(Described::new(said)),
+        let described = match self.engine.describe(component, &config.key.id, &config.limits).await {
+            Some(Ok(description)) => Arc::new(Described::new(description)),
             Some(Err(reason)) => return Err(LoadFailure::Undescribed { path: path(), reason }),
             None => return Err(LoadFailure::Interrupted),
         };
-        prepared.described.lock().insert(memory, said.clone());
-        Ok(said)
+        prepared.described.lock().insert(memory, described.clone());
+        Ok(described)
     }
 }

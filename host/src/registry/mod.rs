@@ -8,6 +8,7 @@ mod agent;
 mod change;
 mod commit;
 mod counts;
+mod draft;
 mod load;
 mod outcome;
 mod probation;
@@ -216,7 +217,7 @@ impl Registry {
         }
         let current = ArcSwap::from_pointee(Snapshot::empty(settings.router).with(entries, []));
         let store = store.map(Arc::new);
-        let (loader, brought) = Loader::new(engine, clock.clone(), store.clone());
+        let (loader, brought) = Loader::new(engine, store.clone());
         let (failed_probations, failed) = mpsc::channel(FAILED_PROBATIONS);
         let (changed_probations, changed) = mpsc::channel(CHANGED_PROBATIONS);
         let inner = Inner {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::commit::Attempt;
+use super::draft::Attempt;
 use super::load::LoadFailure;
 use super::record::Cause;
 use super::snapshot::Snapshot;

@@ -212,13 +212,13 @@ pub(super) enum Cause {
     RolledBack { from: Digest, reason: String },
 }
 
-/// What follows for a candidate.
+/// Whether a candidate is admitted, and the record after that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ruling {
-    /// It is what serves already, under the same settings and generation.
-    Same(Record),
-    /// It goes live, as `record.generation`.
-    Live(Record),
+pub(super) enum Admission {
+    /// It is what serves already, as this release: under the same settings and generation.
+    Same(Record, Release),
+    /// It goes live as this release.
+    Live(Record, Release),
     /// It waits for the operator.
     Waits(Record),
     /// It was taken back before.
@@ -248,26 +248,32 @@ impl Record {
     }
 
     /// Decides about `candidate`; at most `keep` earlier versions are remembered.
-    pub(super) fn judge(&self, candidate: &Candidate, cause: &Cause, keep: usize, now: SystemTime) -> Ruling {
+    pub(super) fn admit(
+        &self,
+        candidate: &Candidate,
+        cause: &Cause,
+        keep: usize,
+        now: SystemTime,
+    ) -> Admission {
         if !self.stands(cause, Some(candidate.digest)) {
-            return Ruling::Stale;
+            return Admission::Stale;
         }
         let serving = self.serving.as_ref();
         let same_code = self.serving_digest() == Some(candidate.digest);
         let category = self.category_of(candidate, cause);
         let mut record = self.clone();
-        // Whether it is let in at all.
+        // Whether it is admitted at all.
         match cause {
             Cause::Proposed { .. } | Cause::Registered => {
                 if !same_code && let Some(blocked) = self.blocked(&candidate.digest) {
-                    return Ruling::Blocked(blocked.reason.clone());
+                    return Admission::Blocked(blocked.reason.clone());
                 }
                 if matches!(cause, Cause::Proposed { .. }) {
                     record.proposed = Some(candidate.digest);
                 }
                 if !same_code && let Some(pending) = self.waiting(candidate, now) {
                     record.pending = Some(pending);
-                    return Ruling::Waits(record);
+                    return Admission::Waits(record);
                 }
                 record.pending = None;
             }
@@ -284,12 +290,10 @@ impl Record {
             && same_code
             && candidate.is_under(serving.settings)
         {
-            if let Some(serving) = &mut record.serving {
-                serving.category = category;
-                // A record of a program before is brought to this one's digest: it is the same version.
-                serving.settings = candidate.settings;
-            }
-            return Ruling::Same(record);
+            // A record of a program before is brought to this one's digest: it is the same version.
+            let release = Release { category, settings: candidate.settings, ..serving.clone() };
+            record.serving = Some(release.clone());
+            return Admission::Same(record, release);
         }
         record.generation += 1;
         let release = Release {
@@ -301,7 +305,7 @@ impl Record {
             category,
             since: now,
         };
-        let was = record.serving.replace(release);
+        let was = record.serving.replace(release.clone());
         record.blocked.retain(|blocked| blocked.digest != candidate.digest);
         match cause {
             Cause::RolledBack { from, reason } => {
@@ -327,7 +331,7 @@ impl Record {
                 record.previous.truncate(keep);
             }
         }
-        Ruling::Live(record)
+        Admission::Live(record, release)
     }
 
     /// The candidate as it waits, since it first came: other code than what serves, which wants more. `None`

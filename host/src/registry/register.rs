@@ -9,9 +9,10 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::Registry;
-use super::agent::AgentVersion;
-use super::commit::{Amendment, Attempt, Basis, Unity};
-use super::load::{LoadFailure, Prepared};
+use super::agent::LoadedVersion;
+use super::commit::{Amendment, Atomicity};
+use super::draft::{Attempt, Basis};
+use super::load::{LoadFailure, PreparedComponent};
 use super::outcome::Outcome;
 use super::record::Cause;
 use super::retired::Retired;
@@ -86,7 +87,7 @@ pub(super) fn allowed(
 
 /// The capabilities of which `config`, and what its code imports, come to more than the same code has already
 /// in the place of which it comes.
-fn granted_to(config: &AgentConfig, version: &AgentVersion, over: Option<&AgentEntry>) -> Vec<Capability> {
+fn granted_to(config: &AgentConfig, version: &LoadedVersion, over: Option<&AgentEntry>) -> Vec<Capability> {
     let same = over.filter(|entry| entry.record().serving_digest() == Some(version.digest));
     let had = same.map(|entry| entry.config.grants.with_approved(&entry.record().approved));
     let mut granted = version.rights.grants.wider_than(&had.unwrap_or_default());
@@ -209,7 +210,7 @@ impl Registry {
         let config = Arc::new(config);
         let approved = over.as_ref().map(|entry| entry.record().approved.clone()).unwrap_or_default();
         let result = match self.inner.loader.self_test(&config, &prepared).await {
-            Ok(()) => self.inner.loader.agent(&config, &approved, &prepared).await,
+            Ok(()) => self.inner.loader.version(&config, &approved, &prepared).await,
             Err(failure) => Err(failure),
         };
         if let Ok(version) = &result {
@@ -224,7 +225,7 @@ impl Registry {
         };
         let digest = Some(prepared.digest());
         let attempt = Attempt { config, cause: Cause::Registered, basis, began, digest, result };
-        self.registered(&key, self.commit(vec![attempt], Unity::Each).await.pop())
+        self.registered(&key, self.commit(vec![attempt], Atomicity::Independent).await.pop())
     }
 
     /// Makes agents of a template, all or none; `read` is [`stored_settings`] under the settings file.
@@ -264,7 +265,7 @@ impl Registry {
         let mut attempts = Vec::with_capacity(keys.len());
         for key in keys {
             let config = Arc::new(AgentConfig { key, ..like.clone() });
-            let result = self.inner.loader.agent(&config, &Approved::new(), &version.prepared).await;
+            let result = self.inner.loader.version(&config, &Approved::new(), &version.prepared).await;
             if let Ok(made) = &result {
                 let granted = granted_to(&config, made, None);
                 let category = &made.card.category;
@@ -275,7 +276,7 @@ impl Registry {
             attempts.push(Attempt { config, cause: Cause::Registered, basis, began, digest, result });
         }
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
-        let outcomes = self.commit(attempts, Unity::AllOrNone).await;
+        let outcomes = self.commit(attempts, Atomicity::AllOrNothing).await;
         if outcomes.is_empty() {
             return Err(ChangeError::Failed(LoadFailure::Interrupted).into());
         }
@@ -313,7 +314,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn component(&self, component: Component) -> Result<Arc<Prepared>, RegisterError> {
+    async fn component(&self, component: Component) -> Result<Arc<PreparedComponent>, RegisterError> {
         let failed = |failure| RegisterError::Change(ChangeError::Failed(failure));
         match component {
             Component::Bytes(bytes) => self.inner.loader.bytes(bytes).await.map_err(failed),

@@ -15,12 +15,13 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::Registry;
-use super::agent::AgentVersion;
+use super::agent::LoadedVersion;
 use super::change::{Change, ChangedBy};
-use super::commit::{Amendment, Attempt, Basis, Unity, candidate};
-use super::load::{LoadFailure, Prepared};
+use super::commit::{Amendment, Atomicity};
+use super::draft::{Attempt, Basis};
+use super::load::{LoadFailure, PreparedComponent};
 use super::outcome::Outcome;
-use super::record::{Cause, Record, Ruling};
+use super::record::{Admission, Cause, Record};
 use super::retired::Retired;
 use super::snapshot::{AgentEntry, Snapshot};
 use super::versions::ChangeError;
@@ -119,7 +120,7 @@ impl Registry {
     async fn commit_each(&self, attempts: Vec<Attempt>) -> Vec<Arc<AgentConfig>> {
         let mut configs: Vec<_> = attempts.iter().map(|attempt| attempt.config.clone()).collect();
         let before = self.snapshot();
-        let outcomes = self.commit(attempts, Unity::Each).await;
+        let outcomes = self.commit(attempts, Atomicity::Independent).await;
         let after = self.snapshot();
         let live = configs.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Live(_)));
         let changes = live.map(|(config, _)| {
@@ -320,7 +321,7 @@ impl Registry {
     async fn attempts(
         &self,
         config: &Arc<AgentConfig>,
-        component: &Result<Arc<Prepared>, LoadFailure>,
+        component: &Result<Arc<PreparedComponent>, LoadFailure>,
         began: Instant,
     ) -> Vec<Attempt> {
         let Ok(entry) = self.entry(&config.key) else { return Vec::new() };
@@ -338,7 +339,7 @@ impl Registry {
                 // What serves has passed its tests before.
                 let new = beside != Some(prepared.digest());
                 let load = async {
-                    let version = loader.agent(config, &record.approved, prepared).await?;
+                    let version = loader.version(config, &record.approved, prepared).await?;
                     if new {
                         loader.self_test(config, prepared).await?;
                     }
@@ -352,8 +353,8 @@ impl Registry {
         };
         let cause = Cause::Proposed { beside };
         let will_serve = result.as_ref().is_ok_and(|version| {
-            let ruling = record.judge(&candidate(version, config), &cause, 0, self.inner.clock.now());
-            matches!(ruling, Ruling::Live(_) | Ruling::Same(_))
+            let admission = record.admit(&version.candidate(config), &cause, 0, self.inner.clock.now());
+            matches!(admission, Admission::Live(..) | Admission::Same(..))
         });
         let mut attempts = vec![self.attempt(config, cause, digest, result, began)];
         let Some(last) = last.filter(|_| !will_serve) else { return attempts };
@@ -380,7 +381,7 @@ impl Registry {
         config: &Arc<AgentConfig>,
         record: &Record,
         last: Digest,
-        component: &Result<Arc<Prepared>, LoadFailure>,
+        component: &Result<Arc<PreparedComponent>, LoadFailure>,
         began: Instant,
     ) -> Attempt {
         let loader = &self.inner.loader;
@@ -389,7 +390,7 @@ impl Registry {
             _ => self.stored(&last).await,
         };
         let result = match prepared {
-            Ok(prepared) => loader.agent(config, &record.approved, &prepared).await,
+            Ok(prepared) => loader.version(config, &record.approved, &prepared).await,
             Err(failure) => Err(failure),
         };
         self.attempt(config, Cause::Resumed, Some(last), result, began)
@@ -400,7 +401,7 @@ impl Registry {
         config: &Arc<AgentConfig>,
         cause: Cause,
         digest: Option<Digest>,
-        result: Result<AgentVersion, LoadFailure>,
+        result: Result<LoadedVersion, LoadFailure>,
         began: Instant,
     ) -> Attempt {
         Attempt { config: config.clone(), cause, basis: Basis::Standing, began, digest, result }

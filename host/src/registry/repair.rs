@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::load::{LoadFailure, Prepared};
+use super::load::{LoadFailure, PreparedComponent};
 use super::{Inner, Registry};
 use crate::domain::Digest;
 
 impl Registry {
     /// Reads and links the component in `path`: a file of somebody's, or one that is kept here.
-    pub(super) async fn read(&self, path: &Path) -> Result<Arc<Prepared>, LoadFailure> {
+    pub(super) async fn read(&self, path: &Path) -> Result<Arc<PreparedComponent>, LoadFailure> {
         match self.inner.loader.digest_at(path) {
             Some(digest) => self.stored(&digest).await,
             None => self.inner.loader.file(path).await,
@@ -24,7 +24,7 @@ impl Registry {
 
     /// Links the component of this digest that is kept; where it is damaged or gone, the one of an
     /// agent's file that has the same content, which is kept from then on.
-    pub(super) async fn stored(&self, digest: &Digest) -> Result<Arc<Prepared>, LoadFailure> {
+    pub(super) async fn stored(&self, digest: &Digest) -> Result<Arc<PreparedComponent>, LoadFailure> {
         let failure = match self.inner.loader.stored(digest).await {
             Err(failure @ (LoadFailure::Damaged { .. } | LoadFailure::Missing { .. })) => failure,
             other => return other,

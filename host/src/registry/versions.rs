@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::agent::AgentVersion;
+use super::agent::{AgentVersion, LoadedVersion};
 use super::change::{Change, ChangedBy};
-use super::commit::{Amendment, Attempt, Basis, Unity};
+use super::commit::{Amendment, Atomicity};
+use super::draft::{Attempt, Basis};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
 use super::probation::{CallReport, NextStep};
@@ -28,7 +29,7 @@ use crate::domain::{AgentId, AgentKey, Approved, Digest, Failure, Policy};
 /// The category that a version will be in: its settings' word, or that of its record, or the agent's as it is.
 fn category_in<'a>(
     config: &AgentConfig,
-    version: &'a AgentVersion,
+    version: &'a LoadedVersion,
     recorded: Option<&'a str>,
     entry: &'a AgentEntry,
 ) -> &'a str {
@@ -176,7 +177,7 @@ impl Registry {
         let grants: Approved = wants.iter().map(|one| (*one, Policy::whole(*one))).collect();
         let mut approved = record.approved.clone();
         approved.extend(grants.clone());
-        let result = self.inner.loader.agent(&config, &approved, &prepared).await;
+        let result = self.inner.loader.version(&config, &approved, &prepared).await;
         if let Ok(version) = &result {
             let moves = pending.and_then(|pending| pending.category.as_deref());
             let category = category_in(&config, version, moves, &entry);
@@ -225,7 +226,7 @@ impl Registry {
         for release in entry.record().previous.iter().filter(wanted) {
             let loader = &self.inner.loader;
             let version = match self.stored(&release.digest).await {
-                Ok(prepared) => loader.agent(&entry.config, &entry.record().approved, &prepared).await,
+                Ok(prepared) => loader.version(&entry.config, &entry.record().approved, &prepared).await,
                 Err(failure) => Err(failure),
             };
             match version {
@@ -248,7 +249,7 @@ impl Registry {
 
     /// Commits one attempt of an operator's.
     async fn settle(&self, key: &AgentKey, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
-        match self.commit(vec![attempt], Unity::Each).await.pop() {
+        match self.commit(vec![attempt], Atomicity::Independent).await.pop() {
             Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
                 self.learn_ahead();
                 self.entry(key)

@@ -32,6 +32,11 @@ fn saying(code: u8, category: &str) -> Candidate {
     Candidate { category: Some(category.to_owned()), ..candidate(code, 0) }
 }
 
+/// Nothing changes of this record.
+fn same(record: &Record) -> Admission {
+    Admission::Same(record.clone(), record.serving.clone().expect("it serves"))
+}
+
 fn category(record: &Record) -> Option<&str> {
     record.serving.as_ref().and_then(|serving| serving.category.as_deref())
 }
@@ -56,8 +61,8 @@ fn back(from: u8) -> Cause {
 }
 
 fn live(record: &Record, candidate: &Candidate, cause: &Cause) -> Record {
-    match record.judge(candidate, cause, KEEP, NOW) {
-        Ruling::Live(record) => record,
+    match record.admit(candidate, cause, KEEP, NOW) {
+        Admission::Live(record, _) => record,
         other => panic!("{other:?}"),
     }
 }
@@ -72,8 +77,8 @@ fn up_to(last: u8) -> Record {
 }
 
 fn waiting(record: &Record, candidate: &Candidate) -> Record {
-    match record.judge(candidate, &proposed(record), KEEP, NOW) {
-        Ruling::Waits(record) => record,
+    match record.admit(candidate, &proposed(record), KEEP, NOW) {
+        Admission::Waits(record) => record,
         other => panic!("{other:?}"),
     }
 }
@@ -91,7 +96,7 @@ fn each_version_has_the_next_generation_and_the_old_one_is_kept() {
 #[test]
 fn the_same_code_under_the_same_settings_keeps_its_generation() {
     let record = up_to(1);
-    assert_eq!(record.judge(&candidate(1, 0), &proposed(&record), KEEP, NOW), Ruling::Same(record.clone()));
+    assert_eq!(record.admit(&candidate(1, 0), &proposed(&record), KEEP, NOW), same(&record));
     let other = propose(&record, &candidate(1, 9));
     assert_eq!((other.generation, other.previous.len()), (2, 0));
 }
@@ -102,8 +107,8 @@ fn more_rights_wait_for_the_operator_but_not_at_first() {
     let plain = up_to(1);
     let waits = waiting(&plain, &wanting(2));
     assert_eq!(waits.serving, plain.serving);
-    let again = waits.judge(&wanting(2), &proposed(&waits), KEEP, NOW + Duration::from_secs(9));
-    assert_eq!(again, Ruling::Waits(waits.clone()), "it waits since it first came");
+    let again = waits.admit(&wanting(2), &proposed(&waits), KEEP, NOW + Duration::from_secs(9));
+    assert_eq!(again, Admission::Waits(waits.clone()), "it waits since it first came");
     let approved = live(&waits, &wanting(2), &approved_with(&waits, &[SYSTEM]));
     assert_eq!((&approved.pending, approved.generation), (&None, 2));
     assert!(approved.approved[&SYSTEM] == Policy::whole(SYSTEM));
@@ -123,7 +128,8 @@ fn settings_wait_with_their_code_and_what_comes_later_takes_their_place() {
     // Going on as it is, under other settings or the same, says nothing of what waits.
     for settings in [0, 7] {
         let cause = Cause::Resumed;
-        let (Ruling::Same(on) | Ruling::Live(on)) = next.judge(&candidate(1, settings), &cause, KEEP, NOW)
+        let (Admission::Same(on, _) | Admission::Live(on, _)) =
+            next.admit(&candidate(1, settings), &cause, KEEP, NOW)
         else {
             panic!("it goes on");
         };
@@ -136,10 +142,10 @@ fn code_that_was_taken_back_stays_out_until_it_is_let_in() {
     let record = live(&up_to(2), &candidate(1, 0), &back(2));
     assert_eq!((record.generation, record.previous.len()), (3, 0));
     for cause in [proposed(&record), Cause::Registered] {
-        let refused = record.judge(&candidate(2, 0), &cause, KEEP, NOW);
-        assert_eq!(refused, Ruling::Blocked("it failed".to_owned()));
+        let refused = record.admit(&candidate(2, 0), &cause, KEEP, NOW);
+        assert_eq!(refused, Admission::Blocked("it failed".to_owned()));
     }
-    assert_eq!(record.judge(&candidate(2, 0), &Cause::Resumed, KEEP, NOW), Ruling::Stale);
+    assert_eq!(record.admit(&candidate(2, 0), &Cause::Resumed, KEEP, NOW), Admission::Stale);
     let again = live(&record, &candidate(2, 0), &approved_with(&record, &[]));
     assert_eq!((again.generation, again.blocked.len()), (4, 0));
 }
@@ -149,7 +155,7 @@ fn an_approval_of_older_code_holds_while_its_file_is_the_newer() {
     // 3 serves from its file; 2 was taken back before.
     let record = propose(&live(&up_to(2), &candidate(1, 0), &back(2)), &candidate(3, 0));
     let record = live(&record, &candidate(2, 0), &approved_with(&record, &[]));
-    let Ruling::Blocked(reason) = record.judge(&candidate(3, 0), &proposed(&record), KEEP, NOW) else {
+    let Admission::Blocked(reason) = record.admit(&candidate(3, 0), &proposed(&record), KEEP, NOW) else {
         panic!("the next start must not undo it: {record:?}");
     };
     assert!(reason.contains("an operator let"), "{reason}");
@@ -167,7 +173,7 @@ fn an_approval_of_older_code_holds_while_its_file_is_the_newer() {
 fn new_code_moves_into_another_category_by_an_operators_word_alone() {
     let first = propose(&Record::default(), &saying(1, "plain"));
     assert_eq!(category(&first), Some("plain"), "the first one's word counts");
-    let Ruling::Waits(waiting) = first.judge(&saying(2, "finance"), &proposed(&first), KEEP, NOW) else {
+    let Admission::Waits(waiting) = first.admit(&saying(2, "finance"), &proposed(&first), KEEP, NOW) else {
         panic!("it waits");
     };
     assert_eq!(waiting.serving, first.serving);
@@ -190,8 +196,8 @@ fn new_code_moves_into_another_category_by_an_operators_word_alone() {
 fn code_that_serves_stays_in_its_category_whatever_it_says_later() {
     let first = propose(&Record::default(), &saying(1, "plain"));
     for cause in [proposed(&first), Cause::Registered, Cause::Resumed] {
-        let same = first.judge(&saying(1, "finance"), &cause, 3, NOW);
-        assert_eq!(same, Ruling::Same(first.clone()), "{cause:?}");
+        let admission = first.admit(&saying(1, "finance"), &cause, 3, NOW);
+        assert_eq!(admission, same(&first), "{cause:?}");
         let other_settings = Candidate { settings: digest(9), ..saying(1, "finance") };
         assert_eq!(category(&live(&first, &other_settings, &cause)), Some("plain"), "{cause:?}");
     }
@@ -207,11 +213,11 @@ fn a_record_from_before_categories_takes_what_serves_at_its_word_and_asks_about_
     old.serving.as_mut().expect("it serves").category = None;
     let text = serde_json::to_string(&old).expect("text").replace("\"category\":null,", "");
     let old: Record = serde_json::from_str(&text).expect("a record");
-    let Ruling::Same(known) = old.judge(&saying(1, "plain"), &proposed(&old), KEEP, NOW) else {
+    let Admission::Same(known, _) = old.admit(&saying(1, "plain"), &proposed(&old), KEEP, NOW) else {
         panic!("it serves already");
     };
     assert_eq!(category(&known), Some("plain"));
-    assert!(matches!(old.judge(&saying(2, "plain"), &proposed(&old), KEEP, NOW), Ruling::Waits(_)));
+    assert!(matches!(old.admit(&saying(2, "plain"), &proposed(&old), KEEP, NOW), Admission::Waits(_)));
 }
 
 #[test]
@@ -261,15 +267,15 @@ fn a_record_of_the_program_before_serves_on_as_the_same_version() {
     let record: Record = serde_json::from_value(text).expect("a record");
     assert_eq!(record.approved, [(SYSTEM, Policy::whole(SYSTEM))].into());
     for cause in [proposed(&record), Cause::Resumed] {
-        let Ruling::Same(next) = record.judge(&now, &cause, KEEP, NOW) else {
+        let Admission::Same(next, _) = record.admit(&now, &cause, KEEP, NOW) else {
             panic!("it goes on: {cause:?}")
         };
         let serving = next.serving.as_ref().expect("it serves");
         assert_eq!((serving.generation, next.generation, serving.settings), (2, 2, now.settings));
         assert_eq!((&next.blocked, &next.approved), (&record.blocked, &record.approved));
         assert_eq!(
-            next.judge(&now, &Cause::Resumed, KEEP, NOW),
-            Ruling::Same(next.clone()),
+            next.admit(&now, &Cause::Resumed, KEEP, NOW),
+            same(&next),
             "and it is known"
         );
     }
@@ -347,8 +353,8 @@ fn decide(record: &mut Record, begun: &Begun) {
     }
     let Some((candidate, cause)) = &begun.ask else { return };
     let (was, code) = (before.serving_digest(), candidate.digest);
-    match record.judge(candidate, cause, KEEP, NOW) {
-        Ruling::Live(next) => {
+    match record.admit(candidate, cause, KEEP, NOW) {
+        Admission::Live(next, _) => {
             let serving = next.serving.as_ref().expect("it serves");
             assert_eq!((serving.digest, serving.generation), (code, next.generation));
             assert_eq!(next.generation, before.generation + 1);
@@ -373,18 +379,18 @@ fn decide(record: &mut Record, begun: &Begun) {
             }
             *record = next;
         }
-        Ruling::Same(next) => {
+        Admission::Same(next, _) => {
             assert_eq!((next.generation, &next.serving), (before.generation, &before.serving));
             assert_eq!(was, Some(code));
             *record = next;
         }
-        Ruling::Waits(next) => {
+        Admission::Waits(next) => {
             assert_eq!((next.generation, &next.serving), (before.generation, &before.serving));
             assert_eq!(next.pending.as_ref().map(|pending| pending.digest), Some(code));
             *record = next;
         }
-        Ruling::Blocked(_) => assert!(before.blocked(&code).is_some()),
-        Ruling::Stale => {}
+        Admission::Blocked(_) => assert!(before.blocked(&code).is_some()),
+        Admission::Stale => {}
     }
     assert!(record.previous.len() <= KEEP && record.blocked.len() <= MAX_BLOCKED);
     if let Some(serving) = record.serving_digest() {
@@ -454,7 +460,7 @@ fn an_approval_lets_in_nothing_that_came_while_it_was_under_way() {
         Candidate { category: Some("games".to_owned()), ..wanting(2) },
     ] {
         let now = waiting(&seen, &other);
-        assert_eq!(now.judge(&other, &word, KEEP, NOW), Ruling::Stale, "{other:?}");
+        assert_eq!(now.admit(&other, &word, KEEP, NOW), Admission::Stale, "{other:?}");
     }
     assert_eq!(live(&seen, &saying(2, "games"), &word).pending, None);
 }
