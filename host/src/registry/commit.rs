@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::draft::{Attempt, Draft};
 use super::load::LoadFailure;
-use super::outcome::{Outcome, Shown};
+use super::outcome::{AttemptSummary, Outcome};
 use super::record::Record;
 use super::reserve::Reservation;
 use super::retired::Retired;
@@ -106,14 +106,14 @@ impl Registry {
 impl Inner {
     async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Outcome> {
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
-        let shown: Arc<[Shown]> = attempts.iter().map(Shown::of).collect();
+        let summaries: Arc<[AttemptSummary]> = attempts.iter().map(AttemptSummary::of).collect();
         let reservation = self.reservations.reserve(keys.iter().cloned()).await;
         reservation.names(attempts.iter().filter_map(|attempt| attempt.digest));
         // In a large fleet this takes a while: not on the threads that answer.
         let inner = self.clone();
         let decided = blocking(move || inner.decide(attempts, atomicity)).await;
         let Some(Decision { mut outcomes, change }) = decided else {
-            return self.told(shown.clone(), self.give_up(&shown)).await;
+            return self.log_outcomes(summaries.clone(), self.give_up(&summaries)).await;
         };
         if let Some(change) = change {
             let (entries, base) = (change.entries.clone(), change.base.clone());
@@ -122,7 +122,7 @@ impl Inner {
             }
         }
         drop(reservation);
-        self.told(shown, outcomes).await
+        self.log_outcomes(summaries, outcomes).await
     }
 
     /// Decides on attempts, and makes what follows ready to be written and published.
@@ -242,24 +242,28 @@ impl Inner {
     }
 
     /// The host itself failed on these attempts: they change nothing but the agents' reports.
-    fn give_up(&self, shown: &[Shown]) -> Vec<Outcome> {
+    fn give_up(&self, summaries: &[AttemptSummary]) -> Vec<Outcome> {
         let now = self.clock.now();
-        let broken = |shown: &Shown| LoadFailure::Broken { path: shown.component.clone() };
+        let broken = |attempt: &AttemptSummary| LoadFailure::Broken { path: attempt.component.clone() };
         self.change_now(|current| {
-            let known = |shown: &Shown| {
-                let entry = current.agent(&shown.key)?;
-                Some((**entry).clone().failed(now, broken(shown)))
+            let known = |attempt: &AttemptSummary| {
+                let entry = current.agent(&attempt.key)?;
+                Some((**entry).clone().failed(now, broken(attempt)))
             };
-            current.with(shown.iter().filter_map(known), [])
+            current.with(summaries.iter().filter_map(known), [])
         });
-        shown.iter().map(|shown| Outcome::Failed(broken(shown))).collect()
+        summaries.iter().map(|attempt| Outcome::Failed(broken(attempt))).collect()
     }
 
     /// Says in log and counters how attempts ended.
-    async fn told(self: &Arc<Self>, shown: Arc<[Shown]>, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    async fn log_outcomes(
+        self: &Arc<Self>,
+        summaries: Arc<[AttemptSummary]>,
+        outcomes: Vec<Outcome>,
+    ) -> Vec<Outcome> {
         let snapshot = self.current.load();
-        for (shown, outcome) in shown.iter().zip(&outcomes) {
-            shown.tell(outcome, &snapshot);
+        for (summary, outcome) in summaries.iter().zip(&outcomes) {
+            summary.log(outcome, &snapshot);
             self.counts.count(outcome);
         }
         outcomes

@@ -97,10 +97,10 @@ struct Inner {
     log: std::sync::OnceLock<Arc<dyn ChangeLog>>,
     /// Whether every agent of the start was loaded, or has failed.
     started: AtomicBool,
-    /// Places for requests that register agents, which wait for trials.
+    /// Places for requests that register agents, which wait for their versions to be tried.
     registering: tokio::sync::Semaphore,
     /// Held by whoever reads a file for its agents, so that what is read later goes live later.
-    reading: Mutex<HashMap<PathBuf, Arc<reload::Turn>>>,
+    reading: Mutex<HashMap<PathBuf, Arc<reload::FileLock>>>,
     failed_probations: mpsc::Sender<versions::FailedProbation>,
     /// Agents whose version's progress in its probation is to be saved.
     changed_probations: mpsc::Sender<AgentKey>,
@@ -108,7 +108,7 @@ struct Inner {
     unread: HashSet<Digest>,
 }
 
-/// What the registry is told at the start, beside the agents.
+/// What the registry needs at the start, beside the agents.
 pub struct Settings {
     /// The router's.
     pub router: stockade_router::Settings,
@@ -118,9 +118,9 @@ pub struct Settings {
     pub scopes: Vec<(TenantId, AgentScope)>,
 }
 
-/// The agent that `config` describes as it goes on at a start: under the settings that it served under,
-/// until its code goes live with others.
-fn resumed(
+/// The entry at a start of the agent that `config` describes: under the settings that it served under, until
+/// its code goes live with others.
+fn entry_at_start(
     config: Arc<AgentConfig>,
     record: Record,
     now: SystemTime,
@@ -129,15 +129,17 @@ fn resumed(
 ) -> AgentEntry {
     let kept = |config: &AgentConfig| store.and_then(|store| store.digest_at(&config.component));
     let text = record.under.clone().filter(|text| *text != settings_text(&config, kept(&config)));
-    let held = text.map(|text| read(&config.key, &text));
-    match held {
+    let under = text.map(|text| read(&config.key, &text));
+    match under {
         // The same, though its file lies elsewhere by now.
-        Some(Ok(held)) if AgentConfig { component: config.component.clone(), ..held.clone() } == *config => {
+        Some(Ok(under))
+            if AgentConfig { component: config.component.clone(), ..under.clone() } == *config =>
+        {
             AgentEntry::loading(config, Arc::new(record))
         }
-        Some(Ok(held)) => {
-            let kept = kept(&held);
-            AgentEntry::loading(Arc::new(held), Arc::new(record)).with_latest_config(&config, kept, now)
+        Some(Ok(under)) => {
+            let kept = kept(&under);
+            AgentEntry::loading(Arc::new(under), Arc::new(record)).with_latest_config(&config, kept, now)
         }
         Some(Err(reason)) => {
             tracing::warn!(tenant = %config.key.tenant, agent = %config.key.id, %reason, "the settings that the agent served under cannot be read any more: what it serves goes on under those of agents.toml");
@@ -168,13 +170,13 @@ impl Registry {
         };
         let new = || Record { generation: floor, ..Record::default() };
         let mut entries = Vec::new();
-        // What is other from now on than it was written down.
-        let mut dated = BTreeMap::new();
+        // Records that differ from now on from what is stored.
+        let mut changed = BTreeMap::new();
         for config in agents {
             let known = records.remove(&config.key);
             let mut record = known.as_ref().map_or_else(new, Record::returned);
             if known.is_some_and(|known| known.removed.is_some()) {
-                dated.insert(config.key.clone(), record.clone());
+                changed.insert(config.key.clone(), record.clone());
             }
             if let Some(text) = record.registered.take() {
                 record.under = Some(text);
@@ -183,7 +185,7 @@ impl Registry {
                     store.write_at_start(Rows::of([(&config.key, &record)]))?;
                 }
             }
-            entries.push(resumed(config, record, clock.now(), store.as_ref(), &read));
+            entries.push(entry_at_start(config, record, clock.now(), store.as_ref(), &read));
         }
         let (registered, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             records.into_iter().partition(|(_, record)| record.registered.is_some());
@@ -195,13 +197,13 @@ impl Registry {
                 record
             } else {
                 let removed = record.removed(now);
-                dated.insert(key.clone(), removed.clone());
+                changed.insert(key.clone(), removed.clone());
                 removed
             };
             retired.insert(key, removed);
         }
         if let Some(store) = &store {
-            store.write_at_start(Rows::of(&dated))?;
+            store.write_at_start(Rows::of(&changed))?;
         }
         let mut unread = HashSet::new();
         for (key, record) in registered {

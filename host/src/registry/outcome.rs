@@ -24,8 +24,8 @@ pub enum Outcome {
     Stale,
 }
 
-/// What the log says of an attempt.
-pub(super) struct Shown {
+/// What the log says of an attempt, kept apart from it.
+pub(super) struct AttemptSummary {
     pub(super) key: AgentKey,
     pub(super) component: String,
     digest: Option<Digest>,
@@ -33,7 +33,7 @@ pub(super) struct Shown {
     began: Instant,
 }
 
-impl Shown {
+impl AttemptSummary {
     pub(super) fn of(attempt: &Attempt) -> Self {
         Self {
             key: attempt.config.key.clone(),
@@ -44,7 +44,8 @@ impl Shown {
         }
     }
 
-    pub(super) fn tell(&self, outcome: &Outcome, next: &Snapshot) {
+    /// Writes the log line of how it ended.
+    pub(super) fn log(&self, outcome: &Outcome, next: &Snapshot) {
         let AgentKey { tenant, id: agent } = &self.key;
         let ms = self.began.elapsed().as_millis() as u64;
         let version = next.agent(&self.key).and_then(|entry| entry.version());

@@ -1,8 +1,8 @@
-//! What makes attempts: the start, a file that changed, other settings, an operator's word, a
+//! What makes attempts: the start, a file that changed, other settings, an operator's decision, a
 //! version that fails.
 //!
 //! Everything slow happens here, outside the lock of `commit`: reading, compiling, describing.
-//! What reads a file holds that file's turn until its attempt is committed.
+//! What reads a file holds that file's lock until its attempt is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -42,7 +42,7 @@ const GROUP: usize = 256;
 /// What changed from one agents.toml to the next, for the registry.
 #[derive(Debug)]
 pub struct SettingsChange {
-    /// Agents that are new, or that are said something else of.
+    /// Agents that are new, or whose settings changed.
     pub put: Vec<Arc<AgentConfig>>,
     /// Agents that were registered at run time, and whose settings mean something else now.
     pub registered: Vec<Arc<AgentConfig>>,
@@ -57,11 +57,11 @@ impl SettingsChange {
     }
 }
 
-/// Whose turn it is to read a file, and whether it changed again since.
+/// Held by whoever reads a file for its agents; and whether it changed again since.
 #[derive(Default)]
-pub(super) struct Turn {
-    holder: tokio::sync::Mutex<()>,
-    asked: AtomicBool,
+pub(super) struct FileLock {
+    reading: tokio::sync::Mutex<()>,
+    changed: AtomicBool,
 }
 
 impl Registry {
@@ -77,8 +77,8 @@ impl Registry {
         for (path, configs) in groups {
             let (registry, sender) = (self.clone(), sender.clone());
             tokio::spawn(async move {
-                let turn = registry.turn(&path);
-                let _turn = turn.holder.lock().await;
+                let lock = registry.file_lock(&path);
+                let _reading = lock.reading.lock().await;
                 let component = registry.read(&path).await;
                 // The channel is bounded by the number of agents.
                 let (done, wait) = tokio::sync::oneshot::channel::<()>();
@@ -92,7 +92,7 @@ impl Registry {
                     let _ = sender.send((attempts, done.clone()));
                 }
                 drop(done);
-                // The turn is over when everything is committed.
+                // The file is locked until everything is committed.
                 let _ = wait.await;
             });
         }
@@ -116,7 +116,7 @@ impl Registry {
     }
 
     /// Commits attempts; returns the settings of agents of which an attempt was overtaken by an
-    /// operator's word, so that another has to be made. Other settings bring their own.
+    /// operator's decision, so that another has to be made. Other settings bring their own.
     async fn commit_each(&self, attempts: Vec<Attempt>) -> Vec<Arc<AgentConfig>> {
         let mut configs: Vec<_> = attempts.iter().map(|attempt| attempt.config.clone()).collect();
         let before = self.snapshot();
@@ -161,14 +161,14 @@ impl Registry {
     }
 
     /// Loads the component in `path` for its agents, because it may have changed. Returns when what
-    /// was there at the call, or something later, has been ruled on.
+    /// was there at the call, or something later, has been decided.
     pub async fn file_changed(&self, path: &Path) {
-        let turn = self.turn(path);
-        turn.asked.store(true, Ordering::Release);
+        let lock = self.file_lock(path);
+        lock.changed.store(true, Ordering::Release);
         let began = Instant::now();
-        let held = turn.holder.lock().await;
-        // Whoever held the turn before may have read the file after this call.
-        if turn.asked.swap(false, Ordering::AcqRel) {
+        let reading = lock.reading.lock().await;
+        // Whoever held the lock before may have read the file after this call.
+        if lock.changed.swap(false, Ordering::AcqRel) {
             let configs: Vec<_> =
                 self.snapshot().agents().map(|entry| entry.latest_config().clone()).collect();
             let mine: Vec<_> = configs.into_iter().filter(|config| config.component == path).collect();
@@ -185,9 +185,9 @@ impl Registry {
                 self.learn_ahead();
             }
         }
-        drop(held);
-        drop(turn);
-        self.inner.reading.lock().retain(|_, turn| Arc::strong_count(turn) > 1);
+        drop(reading);
+        drop(lock);
+        self.inner.reading.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
     }
 
     /// Takes at once what needs no loading of other settings of agents: who is removed goes, and rights
@@ -233,7 +233,7 @@ impl Registry {
                     Some(entry.with_latest_config(config, kept, now))
                 }
                 None => {
-                    let record = retired.named(&config.key);
+                    let record = retired.of_the_file(&config.key);
                     Some(AgentEntry::loading(config.clone(), Arc::new(record)))
                 }
             };
@@ -311,7 +311,7 @@ impl Registry {
         self.snapshot().agent(key).cloned().ok_or_else(|| ChangeError::Unknown(key.id.clone()))
     }
 
-    fn turn(&self, path: &Path) -> Arc<Turn> {
+    fn file_lock(&self, path: &Path) -> Arc<FileLock> {
         self.inner.reading.lock().entry(path.to_owned()).or_default().clone()
     }
 

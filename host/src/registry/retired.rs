@@ -28,8 +28,8 @@ pub(super) struct Retired {
 /// What a sweep would change.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sweep {
-    /// Of these only the generation stays.
-    pub(super) bared: BTreeMap<AgentKey, Record>,
+    /// Of these only the generation is kept.
+    pub(super) reduced: BTreeMap<AgentKey, Record>,
     /// Of these nothing.
     pub(super) forgotten: Vec<AgentKey>,
     /// What the floor is then.
@@ -39,17 +39,17 @@ pub(super) struct Sweep {
 impl Sweep {
     /// The agents that it is about.
     pub(super) fn keys(&self) -> impl Iterator<Item = &AgentKey> {
-        self.bared.keys().chain(&self.forgotten)
+        self.reduced.keys().chain(&self.forgotten)
     }
 
     /// Leaves out the agents that `wanted` does not name.
     pub(super) fn retain(&mut self, wanted: impl Fn(&AgentKey) -> bool) {
-        self.bared.retain(|key, _| wanted(key));
+        self.reduced.retain(|key, _| wanted(key));
         self.forgotten.retain(wanted);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bared.is_empty() && self.forgotten.is_empty()
+        self.reduced.is_empty() && self.forgotten.is_empty()
     }
 }
 
@@ -63,7 +63,7 @@ impl Retired {
     }
 
     /// What an agent of agents.toml finds.
-    pub(super) fn named(&self, key: &AgentKey) -> Record {
+    pub(super) fn of_the_file(&self, key: &AgentKey) -> Record {
         self.records.get(key).map_or_else(|| self.unknown(), Record::returned)
     }
 
@@ -106,7 +106,7 @@ impl Retired {
             whole += 1;
             let old = now.duration_since(removed).is_ok_and(|age| age >= KEPT_WHOLE);
             if old || whole > MOST_WHOLE {
-                sweep.bared.insert(key.clone(), bare);
+                sweep.reduced.insert(key.clone(), bare);
             }
         }
         sweep
@@ -114,7 +114,7 @@ impl Retired {
 
     /// Makes what was written down so.
     pub(super) fn apply(&mut self, sweep: Sweep) {
-        self.records.extend(sweep.bared);
+        self.records.extend(sweep.reduced);
         for key in &sweep.forgotten {
             self.records.remove(key);
         }
@@ -152,7 +152,7 @@ mod tests {
 
     fn swept(retired: &mut Retired, now: SystemTime) -> Sweep {
         let sweep = retired.due(now);
-        let same = Sweep { bared: sweep.bared.clone(), forgotten: sweep.forgotten.clone(), ..sweep };
+        let same = Sweep { reduced: sweep.reduced.clone(), forgotten: sweep.forgotten.clone(), ..sweep };
         retired.apply(sweep);
         same
     }
@@ -162,10 +162,10 @@ mod tests {
         let mut retired = Retired::new(0);
         retired.insert(id(1), approved(7).removed(at(0)));
         assert!(swept(&mut retired, at(29)).is_empty());
-        assert_eq!(retired.named(&id(1)), approved(7));
+        assert_eq!(retired.of_the_file(&id(1)), approved(7));
         assert_eq!(retired.registered(&id(1)), approved(7).bare(), "who registers is somebody else");
-        assert_eq!(swept(&mut retired, at(30)).bared.len(), 1);
-        assert_eq!(retired.named(&id(1)), Record { generation: 7, ..Record::default() });
+        assert_eq!(swept(&mut retired, at(30)).reduced.len(), 1);
+        assert_eq!(retired.of_the_file(&id(1)), Record { generation: 7, ..Record::default() });
         assert!(swept(&mut retired, at(31)).is_empty(), "once is enough");
     }
 
@@ -174,12 +174,12 @@ mod tests {
         let mut retired = Retired::new(0);
         retired.insert(id(1), approved(7).removed(at(0)));
         retired.insert(of("acme", 1), Record { generation: 2, ..Record::default() }.removed(at(20)));
-        assert_eq!(retired.named(&of("acme", 1)).generation, 2);
-        assert_eq!(retired.named(&of("other", 1)), Record::default());
-        assert_eq!(swept(&mut retired, at(30)).bared.into_keys().collect::<Vec<_>>(), [id(1)]);
+        assert_eq!(retired.of_the_file(&of("acme", 1)).generation, 2);
+        assert_eq!(retired.of_the_file(&of("other", 1)), Record::default());
+        assert_eq!(swept(&mut retired, at(30)).reduced.into_keys().collect::<Vec<_>>(), [id(1)]);
         retired.remove(&of("acme", 1));
-        assert_eq!(retired.named(&of("acme", 1)), Record::default());
-        assert_eq!(retired.named(&id(1)).generation, 7);
+        assert_eq!(retired.of_the_file(&of("acme", 1)), Record::default());
+        assert_eq!(retired.of_the_file(&id(1)).generation, 7);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let registered = Record { registered: Some("{}".to_owned()), ..approved(3) };
         let mut retired = Retired::new(0);
         retired.insert(id(1), registered.removed(at(0)));
-        assert_eq!(retired.named(&id(1)), Record { generation: 3, ..Record::default() });
+        assert_eq!(retired.of_the_file(&id(1)), Record { generation: 3, ..Record::default() });
     }
 
     #[test]
@@ -198,10 +198,10 @@ mod tests {
             retired.insert(id(number), approved(number as u64 + 10).removed(removed));
         }
         let sweep = swept(&mut retired, at(1));
-        assert_eq!((sweep.forgotten.len(), sweep.bared.len(), sweep.floor), (5, MOST - MOST_WHOLE, 14));
-        assert_eq!(retired.named(&id(4)).generation, 14, "it had generations up to 14 before");
-        assert_eq!(retired.named(&id(MOST + 9)).generation, 14);
-        assert_eq!(retired.named(&id(MOST + 4)), approved(MOST as u64 + 14));
+        assert_eq!((sweep.forgotten.len(), sweep.reduced.len(), sweep.floor), (5, MOST - MOST_WHOLE, 14));
+        assert_eq!(retired.of_the_file(&id(4)).generation, 14, "it had generations up to 14 before");
+        assert_eq!(retired.of_the_file(&id(MOST + 9)).generation, 14);
+        assert_eq!(retired.of_the_file(&id(MOST + 4)), approved(MOST as u64 + 14));
     }
 
     #[test]

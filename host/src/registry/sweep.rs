@@ -45,10 +45,10 @@ impl Inner {
         let mut sweep = self.retired.read().due(self.clock.now());
         sweep.retain(|key| own.has(key));
         if let Some(store) = &self.store {
-            store.forget(Rows::of(&sweep.bared), sweep.forgotten.clone(), sweep.floor).await?;
+            store.forget(Rows::of(&sweep.reduced), sweep.forgotten.clone(), sweep.floor).await?;
         }
-        let (bared, forgotten) = (sweep.bared.len(), sweep.forgotten.len());
-        tracing::info!(bared, forgotten, "what was kept of agents that are gone is swept");
+        let (reduced, forgotten) = (sweep.reduced.len(), sweep.forgotten.len());
+        tracing::info!(reduced, forgotten, "what was kept of agents that are gone is swept");
         self.retired.write().apply(sweep);
         Ok(())
     }
