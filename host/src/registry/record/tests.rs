@@ -273,11 +273,7 @@ fn a_record_of_the_program_before_serves_on_as_the_same_version() {
         let serving = next.serving.as_ref().expect("it serves");
         assert_eq!((serving.generation, next.generation, serving.settings), (2, 2, now.settings));
         assert_eq!((&next.blocked, &next.approved), (&record.blocked, &record.approved));
-        assert_eq!(
-            next.admit(&now, &Cause::Resumed, KEEP, NOW),
-            same(&next),
-            "and it is known"
-        );
+        assert_eq!(next.admit(&now, &Cause::Resumed, KEEP, NOW), same(&next), "and it is known");
     }
     // Other settings are another generation, by either digest.
     let other = Candidate { settings: digest(5), settings_of_0_1: Some(digest(6)), ..wanting(1) };
