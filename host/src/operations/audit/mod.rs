@@ -77,13 +77,13 @@ impl Audit {
             return;
         }
         let (keep, names) = (self.keep(), records.iter().map(|record| record.subject.clone()).collect());
-        let write = move |transaction: &rusqlite::Transaction<'_>| {
+        let written = database.write(move |transaction| {
             for record in &records {
                 store::insert(transaction, record, true)?;
             }
             store::trim(transaction, keep)
-        };
-        not_recorded(database.write(write).await, names);
+        });
+        not_recorded(written.await, names);
     }
 
     /// How many records are kept.
@@ -140,12 +140,12 @@ impl Begun {
         let Self { audit, id } = self;
         let Some(database) = &audit.database else { return };
         let keep = audit.keep();
-        let write = move |transaction: &rusqlite::Transaction<'_>| {
+        let written = database.write(move |transaction| {
             store::finish(transaction, id, to.as_ref())?;
             store::trim(transaction, keep)
-        };
+        });
         // The record is there already, as begun: the next start finishes it.
-        not_recorded(database.write(write).await, vec![format!("record {id}")]);
+        not_recorded(written.await, vec![format!("record {id}")]);
     }
 
     /// Nothing was changed.
@@ -243,11 +243,9 @@ impl Operations {
             return Ok(Page { items: Vec::new(), next: None });
         };
         let who = Arc::clone(who);
-        let read = move |connection: &rusqlite::Connection| {
-            store::read(connection, &filter, limit, |record| may_see(&who, record))
-        };
-        let read = database.read(read).await;
-        read.map_err(|error| Failure::Internal { internal: format!("reading the audit: {error}") })
+        let read = database
+            .read(move |connection| store::read(connection, &filter, limit, |record| may_see(&who, record)));
+        read.await.map_err(|error| Failure::Internal { internal: format!("reading the audit: {error}") })
     }
 
     /// Writes down what changed from one agents.toml to the next, as far as it is somebody's right or bound: keys,
