@@ -281,7 +281,7 @@ fn components_on_their_way_have_room_for_a_key_and_for_all() {
         server.ask_plainly(request.key(key))
     };
     let refused = register(GREEDY, "one").expect_failure(503, "overloaded");
-    assert!(refused["message"].to_string().contains("components are being sent"), "{refused}");
+    assert!(refused["message"].to_string().contains("components are being uploaded"), "{refused}");
     register(POLITE, "two").expect(201);
     drop(held);
     poll_until("there is room again", || (register(GREEDY, "three").status == 201).then_some(()));
