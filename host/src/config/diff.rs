@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_compared_is_listed() {
-        for (keys, fields) in [(server::KEYS, 19), (auth::KEYS, 2), (engine::KEYS, 17), (scheduler::KEYS, 4)]
+        for (keys, fields) in [(server::KEYS, 20), (auth::KEYS, 2), (engine::KEYS, 17), (scheduler::KEYS, 4)]
         {
             assert_eq!(keys.len(), fields);
         }
