@@ -12,6 +12,7 @@ mod agents_page;
 mod approving;
 mod attack;
 mod audit;
+mod audit_races;
 mod auth;
 mod authoring;
 mod batch;

@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::audit::Asked;
+use super::audit::{Asked, Made, State};
 use super::failure::{agent_id, allowed};
 use super::{AgentPage, Failure, Operation, Operations, Request, entry, may};
 use crate::config::{AgentConfig, Problems};
 use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{self, AgentId, AgentKey, Digest, Principal};
 use crate::registry::{
-    self, ChangeError, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing, RegisterError,
-    Registration, Snapshot, registered_from_json, stored_settings,
+    self, AgentEntry, ChangeError, Generate, LoadFailure, MAX_GENERATED, MayPlace, Place, Placing,
+    RegisterError, Registration, Snapshot, registered_from_json, stored_settings,
 };
 
 /// What becomes part of every generated agent's tags.
@@ -200,9 +200,11 @@ impl Operations {
         self.admit(who, Operation::Remove, Some(&id))?;
         let asked = Asked::new(Operation::Remove, &id, request.id, request.held);
         self.change(who, asked, move |operations, who| async move {
-            let removed = operations.registry().remove(&AgentKey::new(&who.tenant, &id)).await;
-            removed.map_err(|error| change_failure(&id, error))?;
-            Ok(RemoveResponse { removed: id })
+            let key = AgentKey::new(&who.tenant, &id);
+            let may_remove = operations.may_remove(&who);
+            let removed = operations.registry().remove(&key, may_remove).await;
+            let removed = removed.map_err(|error| change_failure(&id, error))?;
+            Ok(Made { answer: RemoveResponse { removed: id }, from: Some(State::of(&removed)), to: None })
         })
         .await
     }
@@ -238,14 +240,17 @@ impl Operations {
         let asked = Asked::new(Operation::Generate, &template, request.id, request.held);
         let made_of = ids.first().zip(ids.last());
         let reason = made_of.map(|(first, last)| format!("{} agents, from {first} to {last}", ids.len()));
-        self.change(who, Asked { reason, ..asked }, move |operations, who| async move {
+        let to = State::made(&ids);
+        let asked = Asked { reason, to: Some(to.clone()), ..asked };
+        self.change(who, asked, move |operations, who| async move {
             let key = AgentKey::new(&who.tenant, &template);
             let made = Generate { template: key, ids: ids.clone(), tags, max_concurrent };
             let config = operations.handles.config.load_full();
             let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
             let generated = operations.registry().generate(made, read, operations.may_place(&who)).await;
-            generated.map_err(|error| register_failure(&template, error))?;
-            Ok(Agents { success: true, registered: ids.len(), template, agents: ids })
+            let from = generated.map_err(|error| register_failure(&template, error))?;
+            let answer = Agents { success: true, registered: ids.len(), template, agents: ids };
+            Ok(Made { answer, from: Some(State::of(&from)), to: Some(to) })
         })
         .await
     }
@@ -284,7 +289,6 @@ impl Operations {
             }
             component => component,
         };
-        let existed = snapshot.agent(&key).is_some();
         drop(snapshot);
         self.change(who, asked, move |operations, who| async move {
             let config = operations.handles.config.load_full();
@@ -296,14 +300,15 @@ impl Operations {
             };
             let may_place = operations.may_place(&who);
             let registration = Registration { key: key.clone(), component, place, may_place };
-            let entry = operations.registry().register(registration, read).await;
-            let entry = entry.map_err(|error| register_failure(&id, error))?;
-            let registered = match (existed, &entry.record().pending) {
+            let changed = operations.registry().register(registration, read).await;
+            let changed = changed.map_err(|error| register_failure(&id, error))?;
+            let registered = match (&changed.before, &changed.after.record().pending) {
                 (_, Some(_)) => Registered::Waits,
-                (true, None) => Registered::Replaced,
-                (false, None) => Registered::Created,
+                (Some(_), None) => Registered::Replaced,
+                (None, None) => Registered::Created,
             };
-            Ok(RegisterResponse { registered, agent: operations.in_full(&who, &entry) })
+            let agent = operations.in_full(&who, &changed.after);
+            Ok(Made::of(&changed, RegisterResponse { registered, agent }))
         })
         .await
     }
@@ -328,6 +333,15 @@ impl Operations {
                 decision => decision,
             }
         })
+    }
+
+    /// What decides, right before an agent goes, whether `who` may remove it: with what its key may do by then.
+    fn may_remove(&self, who: &Arc<Principal>) -> impl Fn(&AgentEntry) -> Decision + Send + use<> {
+        let (operations, who) = (self.clone(), Arc::clone(who));
+        move |entry| match operations.current(&who) {
+            Some(who) => rights::of_agent(&who, Action::Change, &entry.key, Some(&entry.card.category)),
+            None => Decision::Withdrawn,
+        }
     }
 
     /// Whether a key's scope names this category.

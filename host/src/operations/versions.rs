@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::audit::Asked;
+use super::audit::{Asked, Made};
 use super::failure::agent_id;
 use super::registration::change_failure;
 use super::{AgentPage, Failure, Operation, Operations, Request};
@@ -65,8 +65,8 @@ impl Operations {
             let read = |key: &AgentKey, text: &str| stored_settings(&config, key, text);
             let (key, may_place) = (AgentKey::new(&who.tenant, &id), operations.may_place(&who));
             let approved = operations.registry().approve(&key, digest, stamp, read, may_place).await;
-            let entry = approved.map_err(|error| change_failure(&id, error))?;
-            Ok(operations.in_full(&who, &entry))
+            let changed = approved.map_err(|error| change_failure(&id, error))?;
+            Ok(Made::of(&changed, operations.in_full(&who, &changed.after)))
         })
         .await
     }
@@ -90,8 +90,8 @@ impl Operations {
             let (key, may_place) = (AgentKey::new(&who.tenant, &id), operations.may_place(&who));
             let reason = format!("an operator took it back (key `{}`)", who.key_id);
             let back = operations.registry().rollback(&key, to, &reason, may_place).await;
-            let entry = back.map_err(|error| change_failure(&id, error))?;
-            Ok(operations.in_full(&who, &entry))
+            let changed = back.map_err(|error| change_failure(&id, error))?;
+            Ok(Made::of(&changed, operations.in_full(&who, &changed.after)))
         })
         .await
     }

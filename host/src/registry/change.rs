@@ -27,6 +27,15 @@ pub struct Change {
     pub after: Option<Arc<AgentEntry>>,
 }
 
+/// An agent right before a change and right after it: nobody else changed it in between.
+#[derive(Clone)]
+pub struct Changed {
+    /// What it was; `None` where it was not there.
+    pub before: Option<Arc<AgentEntry>>,
+    /// What it is.
+    pub after: Arc<AgentEntry>,
+}
+
 /// Is told of changes right after they were made.
 #[async_trait::async_trait]
 pub trait ChangeLog: Send + Sync {

@@ -40,6 +40,15 @@ pub(super) struct Amendment {
     pub(super) removed: Vec<AgentKey>,
 }
 
+/// What became of an attempt, and of its agent: nobody else changed that in between.
+pub(super) struct Committed {
+    pub(super) outcome: Outcome,
+    /// The agent as the attempt found it; `None` where it was not there.
+    pub(super) before: Option<Arc<AgentEntry>>,
+    /// The agent as all attempts that were committed together left it.
+    pub(super) after: Option<Arc<AgentEntry>>,
+}
+
 /// What was decided on attempts, and what follows.
 struct Decision {
     /// How each attempt ends if what follows can be written.
@@ -68,11 +77,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 impl Registry {
     /// Rules on these attempts, in their order; writes down what follows, and publishes it at once.
-    pub(super) async fn commit(&self, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Outcome> {
+    pub(super) async fn commit(&self, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Committed> {
         let inner = self.inner.clone();
         // Whether or not anybody still waits: what is written has to serve.
         match tokio::spawn(inner.commit(attempts, atomicity)).await {
-            Ok(outcomes) => outcomes,
+            Ok(committed) => committed,
             Err(error) => {
                 tracing::error!(%error, "what serves could not be changed");
                 Vec::new()
@@ -80,13 +89,14 @@ impl Registry {
         }
     }
 
-    /// Changes what `change` gives, without a new version of any agent; returns those that were removed.
+    /// Changes what `change` gives, without a new version of any agent; returns those that were removed, as they
+    /// were.
     /// It changes no other agents than those that it `touches`.
     pub(super) async fn amend(
         &self,
         touches: impl IntoIterator<Item = AgentKey>,
         change: impl FnOnce(&Snapshot, &Retired) -> Amendment + Send + 'static,
-    ) -> Result<Vec<AgentKey>, LoadFailure> {
+    ) -> Result<Vec<Arc<AgentEntry>>, LoadFailure> {
         let reservation = self.inner.reservations.reserve(touches).await;
         let inner = self.inner.clone();
         let amend = async move {
@@ -94,7 +104,7 @@ impl Registry {
             let (decide, own) = (inner.clone(), reservation.clone());
             let decided = blocking(move || decide.amended(&own, change)).await;
             let change = decided.ok_or(LoadFailure::Interrupted)?;
-            let removed = change.removed.keys().cloned().collect();
+            let removed = change.removed.keys().filter_map(|key| change.base.agent(key).cloned()).collect();
             inner.enact(change).await?;
             drop(reservation);
             Ok(removed)
@@ -104,25 +114,37 @@ impl Registry {
 }
 
 impl Inner {
-    async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Outcome> {
+    async fn commit(self: Arc<Self>, attempts: Vec<Attempt>, atomicity: Atomicity) -> Vec<Committed> {
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
         let summaries: Arc<[AttemptSummary]> = attempts.iter().map(AttemptSummary::of).collect();
         let reservation = self.reservations.reserve(keys.iter().cloned()).await;
         reservation.names(attempts.iter().filter_map(|attempt| attempt.digest));
+        let before = self.entries(&keys);
         // In a large fleet this takes a while: not on the threads that answer.
         let inner = self.clone();
         let decided = blocking(move || inner.decide(attempts, atomicity)).await;
-        let Some(Decision { mut outcomes, change }) = decided else {
-            return self.log_outcomes(summaries.clone(), self.give_up(&summaries)).await;
-        };
-        if let Some(change) = change {
-            let (entries, base) = (change.entries.clone(), change.base.clone());
-            if let Err(failure) = self.clone().enact(change).await {
-                self.clone().report(&keys, &mut outcomes, entries, base, failure).await;
+        let outcomes = match decided {
+            None => self.give_up(&summaries),
+            Some(Decision { outcomes, change: None }) => outcomes,
+            Some(Decision { mut outcomes, change: Some(change) }) => {
+                let (entries, base) = (change.entries.clone(), change.base.clone());
+                if let Err(failure) = self.clone().enact(change).await {
+                    self.clone().report(&keys, &mut outcomes, entries, base, failure).await;
+                }
+                outcomes
             }
-        }
+        };
+        let after = self.entries(&keys);
         drop(reservation);
-        self.log_outcomes(summaries, outcomes).await
+        let outcomes = self.log_outcomes(summaries, outcomes).await.into_iter();
+        let states = before.into_iter().zip(after);
+        outcomes.zip(states).map(|(outcome, (before, after))| Committed { outcome, before, after }).collect()
+    }
+
+    /// These agents as they are now.
+    fn entries(&self, keys: &[AgentKey]) -> Vec<Option<Arc<AgentEntry>>> {
+        let current = self.current.load();
+        keys.iter().map(|key| current.agent(key).cloned()).collect()
     }
 
     /// Decides on attempts, and makes what follows ready to be written and published.

@@ -38,7 +38,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 pub use agent::{AgentVersion, Card};
-pub use change::{Change, ChangeLog, ChangedBy};
+pub use change::{Change, ChangeLog, Changed, ChangedBy};
 pub use counts::ReloadCounts;
 pub use load::LoadFailure;
 pub use outcome::Outcome;

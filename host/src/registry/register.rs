@@ -3,14 +3,15 @@
 //! They pass the same gates as files do, and are kept across restarts. An agent of agents.toml is
 //! not theirs to touch.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
 
 use super::Registry;
 use super::agent::LoadedVersion;
-use super::commit::{Amendment, Atomicity};
+use super::change::Changed;
+use super::commit::{Amendment, Atomicity, Committed};
 use super::draft::{Attempt, Basis};
 use super::load::{LoadFailure, PreparedComponent};
 use super::outcome::Outcome;
@@ -195,7 +196,7 @@ impl Registry {
         &self,
         registration: Registration,
         settings: impl FnOnce(&Digest) -> Result<(AgentConfig, String), RegisterError>,
-    ) -> Result<Arc<AgentEntry>, RegisterError> {
+    ) -> Result<Changed, RegisterError> {
         let began = Instant::now();
         let _place = self.inner.registering.try_acquire().map_err(|_| RegisterError::Busy)?;
         let Registration { key, component, place, may_place } = registration;
@@ -228,7 +229,8 @@ impl Registry {
         self.registered(&key, self.commit(vec![attempt], Atomicity::Independent).await.pop())
     }
 
-    /// Makes agents of a template, all or none; `read` is [`stored_settings`] under the settings file.
+    /// Makes agents of a template, all or none; returns the template as it was. `read` is [`stored_settings`]
+    /// under the settings file.
     ///
     /// # Errors
     /// [`RegisterError`] says what to change; nothing has changed then.
@@ -237,7 +239,7 @@ impl Registry {
         generate: Generate,
         read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
         may_place: MayPlace,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Arc<AgentEntry>, RegisterError> {
         let began = Instant::now();
         let Generate { template, ids, tags, max_concurrent } = generate;
         let template = self.entry(&template)?;
@@ -251,7 +253,7 @@ impl Registry {
         }
         drop(snapshot);
         let keys: Vec<_> = ids.iter().map(|id| AgentKey::new(tenant, id)).collect();
-        let Some(first) = keys.first() else { return Ok(()) };
+        let Some(first) = keys.first() else { return Ok(template) };
         let mut like = (*template.config).clone();
         // What was approved of the template is granted to what is made of it.
         like.grants = like.grants.with_approved(&template.record().approved);
@@ -276,42 +278,56 @@ impl Registry {
             attempts.push(Attempt { config, cause: Cause::Registered, basis, began, digest, result });
         }
         let keys: Vec<_> = attempts.iter().map(|attempt| attempt.config.key.clone()).collect();
-        let outcomes = self.commit(attempts, Atomicity::AllOrNothing).await;
-        if outcomes.is_empty() {
+        let committed = self.commit(attempts, Atomicity::AllOrNothing).await;
+        if committed.is_empty() {
             return Err(ChangeError::Failed(LoadFailure::Interrupted).into());
         }
-        let will_serve = |outcome: &Outcome| matches!(outcome, Outcome::Live(_) | Outcome::Same);
-        match keys.into_iter().zip(outcomes).find(|(_, outcome)| !will_serve(outcome)) {
+        let will_serve = |one: &Committed| matches!(one.outcome, Outcome::Live(_) | Outcome::Same);
+        match keys.into_iter().zip(committed).find(|(_, one)| !will_serve(one)) {
             None => {
                 self.learn_ahead();
-                Ok(())
+                Ok(template)
             }
             // Somebody was faster.
-            Some((key, Outcome::Stale)) => Err(RegisterError::Exists(key.id)),
-            Some((key, outcome)) => self.registered(&key, Some(outcome)).map(drop),
+            Some((key, Committed { outcome: Outcome::Stale, .. })) => Err(RegisterError::Exists(key.id)),
+            Some((key, one)) => self.registered(&key, Some(one)).map(|_| template),
         }
     }
 
-    /// Removes an agent that was registered at run time. Its calls in flight end as they would have.
+    /// Removes an agent that was registered at run time; returns what it was. Its calls in flight end as they
+    /// would have. `may` is asked right before it goes: rights may have gone since it was asked for, and the
+    /// agent may be another.
     ///
     /// # Errors
-    /// If there is none, or if it is of agents.toml.
-    pub(crate) async fn remove(&self, key: &AgentKey) -> Result<(), ChangeError> {
+    /// If there is none, if it is of agents.toml, or if it may not be removed.
+    pub(crate) async fn remove(
+        &self,
+        key: &AgentKey,
+        may: impl Fn(&AgentEntry) -> Decision + Send + 'static,
+    ) -> Result<Arc<AgentEntry>, ChangeError> {
         if !self.entry(key)?.is_registered() {
             return Err(ChangeError::OfTheFile(key.id.clone()));
         }
         let wanted = key.clone();
         // It may be named by agents.toml by now.
+        let decided = Arc::new(OnceLock::new());
+        let decision = decided.clone();
         let removal = move |current: &Snapshot, _: &Retired| {
-            let registered = current.agent(&wanted).is_some_and(|entry| entry.is_registered());
-            Amendment { removed: registered.then_some(wanted).into_iter().collect(), ..Amendment::default() }
+            let registered = current.agent(&wanted).filter(|entry| entry.is_registered());
+            let goes =
+                registered.is_some_and(|entry| *decision.get_or_init(|| may(entry)) == Decision::Allowed);
+            Amendment { removed: goes.then_some(wanted).into_iter().collect(), ..Amendment::default() }
         };
-        if self.amend([key.clone()], removal).await.map_err(ChangeError::Failed)?.is_empty() {
+        let removed = self.amend([key.clone()], removal).await.map_err(ChangeError::Failed)?.pop();
+        let Some(removed) = removed else {
+            if let Some(decision) = decided.get().filter(|decision| **decision != Decision::Allowed) {
+                return Err(ChangeError::NotAllowed(key.id.clone(), *decision));
+            }
             self.entry(key)?;
             return Err(ChangeError::OfTheFile(key.id.clone()));
-        }
+        };
         tracing::info!(name: Event::AgentRemoved.name(), tenant = %key.tenant, agent = %key.id, "agent removed");
-        Ok(())
+        Ok(removed)
     }
 
     async fn component(&self, component: Component) -> Result<Arc<PreparedComponent>, RegisterError> {
@@ -333,14 +349,18 @@ impl Registry {
         }
     }
 
-    fn registered(&self, key: &AgentKey, outcome: Option<Outcome>) -> Result<Arc<AgentEntry>, RegisterError> {
-        Err(match outcome {
-            Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
+    fn registered(&self, key: &AgentKey, committed: Option<Committed>) -> Result<Changed, RegisterError> {
+        Err(match committed {
+            Some(Committed {
+                outcome: Outcome::Live(_) | Outcome::Same | Outcome::Waits(_),
+                before,
+                after: Some(after),
+            }) => {
                 self.learn_ahead();
-                return Ok(self.entry(key)?);
+                return Ok(Changed { before, after });
             }
-            Some(Outcome::Failed(failure)) => ChangeError::Failed(failure).into(),
-            Some(Outcome::Stale) => ChangeError::Overtaken(key.id.clone()).into(),
+            Some(Committed { outcome: Outcome::Failed(failure), .. }) => ChangeError::Failed(failure).into(),
+            Some(_) => ChangeError::Overtaken(key.id.clone()).into(),
             None => ChangeError::Failed(LoadFailure::Interrupted).into(),
         })
     }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::Registry;
 use super::agent::LoadedVersion;
 use super::change::{Change, ChangedBy};
-use super::commit::{Amendment, Atomicity};
+use super::commit::{Amendment, Atomicity, Committed};
 use super::draft::{Attempt, Basis};
 use super::load::{LoadFailure, PreparedComponent};
 use super::outcome::Outcome;
@@ -119,16 +119,17 @@ impl Registry {
     /// operator's decision, so that another has to be made. Other settings bring their own.
     async fn commit_each(&self, attempts: Vec<Attempt>) -> Vec<Arc<AgentConfig>> {
         let mut configs: Vec<_> = attempts.iter().map(|attempt| attempt.config.clone()).collect();
-        let before = self.snapshot();
-        let outcomes = self.commit(attempts, Atomicity::Independent).await;
-        let after = self.snapshot();
-        let live = configs.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Live(_)));
-        let changes = live.map(|(config, _)| {
-            let (before, after) = (before.agent(&config.key).cloned(), after.agent(&config.key).cloned());
-            Change { key: config.key.clone(), by: ChangedBy::File, before, after }
+        let committed = self.commit(attempts, Atomicity::Independent).await;
+        let stale: Vec<_> = committed.iter().map(|one| matches!(one.outcome, Outcome::Stale)).collect();
+        let mut stale = stale.into_iter();
+        let live = configs.iter().zip(committed).filter(|(_, one)| matches!(one.outcome, Outcome::Live(_)));
+        let changes = live.map(|(config, Committed { before, after, .. })| Change {
+            key: config.key.clone(),
+            by: ChangedBy::File,
+            before,
+            after,
         });
         self.note_changes(changes.collect()).await;
-        let mut stale = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stale));
         configs.retain(|config| {
             let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.latest_config(), config);
             stale.next().unwrap_or_default() && self.entry(&config.key).is_ok_and(stands)
@@ -243,7 +244,8 @@ impl Registry {
         };
         match self.amend(touches, amendment).await {
             Ok(removed) => {
-                for AgentKey { tenant, id: agent } in removed {
+                for entry in removed {
+                    let AgentKey { tenant, id: agent } = &entry.key;
                     tracing::info!(name: Event::AgentRemoved.name(), %tenant, %agent, "agent removed");
                 }
                 Ok(put)

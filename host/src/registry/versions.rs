@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::agent::{AgentVersion, LoadedVersion};
-use super::change::{Change, ChangedBy};
-use super::commit::{Amendment, Atomicity};
+use super::change::{Change, Changed, ChangedBy};
+use super::commit::{Amendment, Atomicity, Committed};
 use super::draft::{Attempt, Basis};
 use super::load::LoadFailure;
 use super::outcome::Outcome;
@@ -128,7 +128,7 @@ impl Registry {
         stamp: Option<Digest>,
         read: impl FnOnce(&AgentKey, &str) -> Result<AgentConfig, StoredSettingsError>,
         may_place: MayPlace,
-    ) -> Result<Arc<AgentEntry>, ChangeError> {
+    ) -> Result<Changed, ChangeError> {
         let began = Instant::now();
         let (id, entry) = (&key.id, self.entry(key)?);
         let record = entry.record();
@@ -200,7 +200,7 @@ impl Registry {
         to: Option<Digest>,
         reason: &str,
         may_place: MayPlace,
-    ) -> Result<Arc<AgentEntry>, ChangeError> {
+    ) -> Result<Changed, ChangeError> {
         let (id, entry) = (&key.id, self.entry(key)?);
         let serving = entry.record().serving_digest();
         if let Some(to) = to
@@ -219,7 +219,7 @@ impl Registry {
         to: Option<Digest>,
         reason: &str,
         may_place: &(dyn Fn(&Placing<'_>) -> Decision + Send + Sync),
-    ) -> Result<Arc<AgentEntry>, ChangeError> {
+    ) -> Result<Changed, ChangeError> {
         let began = Instant::now();
         let mut last = ChangeError::NoEarlierVersion(entry.key.id.clone());
         let wanted = |release: &&Release| to.is_none_or(|to| to == release.digest);
@@ -248,14 +248,18 @@ impl Registry {
     }
 
     /// Commits one attempt of an operator's.
-    async fn settle(&self, key: &AgentKey, attempt: Attempt) -> Result<Arc<AgentEntry>, ChangeError> {
+    async fn settle(&self, key: &AgentKey, attempt: Attempt) -> Result<Changed, ChangeError> {
         match self.commit(vec![attempt], Atomicity::Independent).await.pop() {
-            Some(Outcome::Live(_) | Outcome::Same | Outcome::Waits(_)) => {
+            Some(Committed {
+                outcome: Outcome::Live(_) | Outcome::Same | Outcome::Waits(_),
+                before,
+                after: Some(after),
+            }) => {
                 self.learn_ahead();
-                self.entry(key)
+                Ok(Changed { before, after })
             }
-            Some(Outcome::Failed(failure)) => Err(ChangeError::Failed(failure)),
-            Some(Outcome::Stale) => Err(ChangeError::Overtaken(key.id.clone())),
+            Some(Committed { outcome: Outcome::Failed(failure), .. }) => Err(ChangeError::Failed(failure)),
+            Some(_) => Err(ChangeError::Overtaken(key.id.clone())),
             None => Err(ChangeError::Failed(LoadFailure::Interrupted)),
         }
     }
@@ -341,9 +345,9 @@ impl Registry {
                 return;
             }
             match self.go_back(&entry, digest, None, reason, &|_| Decision::Allowed).await {
-                Ok(after) => {
+                Ok(Changed { before, after }) => {
                     let (key, by) = (key.clone(), ChangedBy::Probation(reason.to_owned()));
-                    let change = Change { key, by, before: Some(entry), after: Some(after) };
+                    let change = Change { key, by, before, after: Some(after) };
                     return self.note_changes(vec![change]).await;
                 }
                 // Other settings, most likely: they change nothing about the code.

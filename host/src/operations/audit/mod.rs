@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::config::diff::Diff;
 use crate::domain::rights::{self, Action, Decision};
 use crate::domain::{AgentId, AgentKey, Clock, Principal, RequestId, Role};
-use crate::registry::{AgentEntry, Change, ChangeLog, ChangedBy, Registry};
+use crate::registry::{AgentEntry, Change, ChangeLog, Changed, ChangedBy, Registry};
 use crate::storage::{Database, StorageError};
 use record::NewRecord;
 
@@ -110,15 +110,20 @@ impl Audit {
                 // What a component says of itself is not known before it is loaded.
                 let version = |state: &State| State { category: String::new(), ..state.clone() };
                 let changed = now.as_ref().map(version) != begun.from.as_ref().map(version);
-                let made = begun.operation == Operation::Generate.name() || changed;
-                (begun.id, made.then_some(now))
+                if begun.operation == Operation::Generate.name() {
+                    // All of them were made, or none: the first tells.
+                    let first = begun.to.as_ref().and_then(State::first_made);
+                    let made = first.is_some_and(|id| snapshot.find(&begun.tenant, id).is_some());
+                    return (begun.id, made.then_some((begun.from, begun.to)));
+                }
+                (begun.id, changed.then_some((begun.from, now)))
             })
             .collect();
         let keep = self.keep();
         database.write_blocking(move |transaction| {
             for (id, made) in &settled {
                 match made {
-                    Some(now) => store::finish(transaction, *id, now.as_ref())?,
+                    Some((from, to)) => store::finish(transaction, *id, from.as_ref(), to.as_ref())?,
                     None => store::discard(transaction, *id)?,
                 }
             }
@@ -136,12 +141,12 @@ fn not_recorded(written: Result<(), StorageError>, subjects: Vec<String>) {
 
 impl Begun {
     /// The change was made.
-    async fn finish(self, to: Option<State>) {
+    async fn finish(self, from: Option<State>, to: Option<State>) {
         let Self { audit, id } = self;
         let Some(database) = &audit.database else { return };
         let keep = audit.keep();
         let written = database.write(move |transaction| {
-            store::finish(transaction, id, to.as_ref())?;
+            store::finish(transaction, id, from.as_ref(), to.as_ref())?;
             store::trim(transaction, keep)
         });
         // The record is there already, as begun: the next start finishes it.
@@ -166,6 +171,8 @@ pub(super) struct Asked {
     pub(super) request: RequestId,
     /// What the request says of itself, bounded: `None` if there is nothing to say.
     pub(super) reason: Option<String>,
+    /// What it will come to, where that is known before.
+    pub(super) to: Option<State>,
     /// What the request holds of the door that it came through, until the change is made.
     pub(super) held: Held,
 }
@@ -173,7 +180,25 @@ pub(super) struct Asked {
 impl Asked {
     /// A change of this agent.
     pub(super) fn new(operation: Operation, agent: &AgentId, request: RequestId, held: Held) -> Self {
-        Self { operation, agent: agent.clone(), request, reason: None, held }
+        Self { operation, agent: agent.clone(), request, reason: None, to: None, held }
+    }
+}
+
+/// A change that was made.
+pub(super) struct Made<T> {
+    /// What its caller is answered.
+    pub(super) answer: T,
+    /// What it was made on: not what there was when it was asked for, which may be something else.
+    pub(super) from: Option<State>,
+    /// What it came to.
+    pub(super) to: Option<State>,
+}
+
+impl<T> Made<T> {
+    /// An agent was changed.
+    pub(super) fn of(changed: &Changed, answer: T) -> Self {
+        let Changed { before, after } = changed;
+        Self { answer, from: before.as_deref().map(State::of), to: Some(State::of(after)) }
     }
 }
 
@@ -188,12 +213,12 @@ impl Operations {
     ) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        F: Future<Output = Result<Made<T>, Failure>> + Send + 'static,
     {
-        let Asked { operation, agent, request, reason, held } = asked;
-        let (operations, key) = (self.clone(), AgentKey::new(&who.tenant, &agent));
-        let state = move || operations.registry().snapshot().agent(&key).map(|entry| State::of(entry));
-        let from = state();
+        let Asked { operation, agent, request, reason, to, held } = asked;
+        let key = AgentKey::new(&who.tenant, &agent);
+        // Should the host be killed before it is known on what the change was made.
+        let from = self.registry().snapshot().agent(&key).map(|entry| State::of(entry));
         let category = from.as_ref().map(|from| from.category.clone()).unwrap_or_default();
         let record = NewRecord {
             at: self.handles.audit.clock.now(),
@@ -205,7 +230,7 @@ impl Operations {
             subject: agent.to_string(),
             category,
             from,
-            to: None,
+            to,
             reason,
             request: Some(request),
         };
@@ -214,12 +239,16 @@ impl Operations {
         let change = tokio::spawn(async move {
             let _held = held;
             let begun = audit.begin(record).await?;
-            let ended = work.await;
-            match &ended {
-                Ok(_) => begun.finish(state()).await,
-                Err(_) => begun.discard().await,
+            match work.await {
+                Ok(Made { answer, from, to }) => {
+                    begun.finish(from, to).await;
+                    Ok(answer)
+                }
+                Err(failure) => {
+                    begun.discard().await;
+                    Err(failure)
+                }
             }
-            ended
         });
         change.await.unwrap_or_else(|error| {
             Err(Failure::Internal { internal: format!("a change did not come to its end: {error}") })

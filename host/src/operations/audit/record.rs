@@ -11,7 +11,7 @@ use super::super::agents::time;
 use super::{FILE, SETTINGS};
 use crate::config::diff::Diff;
 use crate::config::{AgentConfig, Config, KeyConfig, agent_to_json};
-use crate::domain::{CapabilityScope, Digest, RequestId, Role, TenantId, text};
+use crate::domain::{AgentId, CapabilityScope, Digest, RequestId, Role, TenantId, text};
 use crate::registry::AgentEntry;
 
 /// What is kept of a text that a component or a client wrote, in bytes.
@@ -119,14 +119,30 @@ impl State {
             category: kept(&entry.card.category, TEXT_KEPT),
             pending: record.pending.as_ref().map(|pending| pending.digest),
             approved: record.approved.keys().map(|capability| capability.to_string()).collect(),
-            settings: BTreeMap::new(),
+            settings: match entry.is_registered() {
+                // What agents.toml says of the others has records of its own.
+                true => shown_settings(&entry.config, REGISTERED),
+                false => BTreeMap::new(),
+            },
         }
+    }
+
+    /// Agents that were made of a template.
+    pub(in super::super) fn made(ids: &[AgentId]) -> Self {
+        let ends = [("first", ids.first()), ("last", ids.last())];
+        let ends = ends.into_iter().filter_map(|(name, id)| Some((name.to_owned(), id?.to_string())));
+        Self::settings(ends.chain([("agents".to_owned(), ids.len().to_string())]))
+    }
+
+    /// The first of them.
+    pub(super) fn first_made(&self) -> Option<&str> {
+        self.settings.get("first").map(String::as_str)
     }
 
     /// Settings alone.
     fn settings(settings: impl IntoIterator<Item = (String, String)>) -> Self {
-        let settings = settings.into_iter().map(|(name, value)| (name, kept(&value, VALUE_KEPT)));
-        Self { settings: settings.collect(), ..Self::default() }
+        let settings = settings.into_iter().map(|(name, value)| (name, kept(&value, VALUE_KEPT))).collect();
+        Self { settings, ..Self::default() }
     }
 }
 
@@ -281,14 +297,21 @@ fn key_state(key: &KeyConfig) -> State {
 /// own `config` may hold what nobody should read: of that it is said that it changed, and no more.
 fn agent_state(agent: &AgentConfig, keys: &[&'static str]) -> State {
     const WHOLE: &[&str] = &["component", "grants", "limits", "max_concurrent", "queue", "category"];
+    State { settings: shown_settings(agent, if keys.is_empty() { WHOLE } else { keys }), ..State::default() }
+}
+
+/// What bounds or grants an agent that is registered. Its component is its digest.
+const REGISTERED: &[&str] = &["grants", "limits", "max_concurrent", "queue", "category"];
+
+/// What an agent's settings say under these keys.
+fn shown_settings(agent: &AgentConfig, keys: &[&str]) -> BTreeMap<String, String> {
     let table = agent_to_json(agent);
-    let keys = if keys.is_empty() { WHOLE } else { keys };
     let value = |key: &&str| match *key {
         "config" => "(not shown)".to_owned(),
         "component" => agent.component.display().to_string(),
         key => table.get(key).map(ToString::to_string).unwrap_or_default(),
     };
-    State::settings(keys.iter().map(|key| ((*key).to_owned(), value(key))))
+    keys.iter().map(|key| ((*key).to_owned(), kept(&value(key), VALUE_KEPT))).collect()
 }
 
 #[cfg(test)]

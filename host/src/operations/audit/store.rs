@@ -44,6 +44,8 @@ pub(super) struct Unfinished {
     pub(super) operation: String,
     pub(super) subject: String,
     pub(super) from: Option<State>,
+    /// What it was to come to, where that was known before.
+    pub(super) to: Option<State>,
 }
 
 /// Writes a record; returns its id.
@@ -74,17 +76,22 @@ pub(super) fn insert(transaction: &Transaction<'_>, record: &NewRecord, done: bo
     Ok(transaction.last_insert_rowid())
 }
 
-/// The change was made, and came to this.
-pub(super) fn finish(transaction: &Transaction<'_>, id: i64, to: Option<&State>) -> rusqlite::Result<()> {
+/// The change was made, on this, and came to that.
+pub(super) fn finish(
+    transaction: &Transaction<'_>,
+    id: i64,
+    from: Option<&State>,
+    to: Option<&State>,
+) -> rusqlite::Result<()> {
     // An agent that is new has its category by now.
     let category = to.map(|to| to.category.as_str());
     transaction
         .prepare(
-            "UPDATE changes SET done = 1, now = ?2,
+            "UPDATE changes SET done = 1, now = ?2, was = ?4,
                  category = CASE WHEN category = '' THEN coalesce(?3, '') ELSE category END
              WHERE id = ?1",
         )?
-        .execute(params![id, to.map(json), category])
+        .execute(params![id, to.map(json), category, from.map(json)])
         .map(drop)
 }
 
@@ -108,7 +115,7 @@ pub(super) fn trim(transaction: &Transaction<'_>, keep: u64) -> rusqlite::Result
 /// The changes that were begun and not finished.
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfinished>> {
     let mut rows = connection
-        .prepare("SELECT id, operation, subject, was, tenant FROM changes WHERE NOT done ORDER BY id")?;
+        .prepare("SELECT id, operation, subject, was, tenant, now FROM changes WHERE NOT done ORDER BY id")?;
     let rows = rows.query_map([], |row| {
         Ok(Unfinished {
             id: row.get(0)?,
@@ -116,6 +123,7 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
             subject: row.get(2)?,
             from: state(row.get(3)?),
             tenant: tenant(&row.get::<_, String>(4)?),
+            to: state(row.get(5)?),
         })
     })?;
     rows.collect()
@@ -277,7 +285,7 @@ mod tests {
         let begun = insert(&transaction, &new("a5", 5), false).expect("a record");
         let page = read(&transaction, &Filter::default(), 9, |_| true).expect("a piece");
         assert_eq!(subjects(&page), ["a4", "a3", "a2"], "one that is only begun is not shown");
-        finish(&transaction, begun, None).expect("finished");
+        finish(&transaction, begun, None, None).expect("finished");
         trim(&transaction, 3).expect("trimmed");
         let page = read(&transaction, &Filter::default(), 9, |_| true).expect("a piece");
         assert_eq!(subjects(&page), ["a5", "a4", "a3"]);
