@@ -285,6 +285,9 @@ fn the_environment_names_the_host_and_the_key_and_options_go_before_it() {
         }
     }
     assert!(with(&slip, &["agents"]).err.contains("the key of STOCKADE_KEY"), "where it came from is said");
+    // Nobody between is told the key, whatever other programs are to go through.
+    let between = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:1"));
+    with(&[at.as_slice(), &between].concat(), &["agents"]).expect(0);
     let https = with(&[("STOCKADE_SERVER", "https://x")], &["agents"]);
     assert!(https.err.contains("STOCKADE_SERVER") && https.err.contains("http://"), "{}", https.err);
     https.expect(1);
