@@ -14,7 +14,9 @@
 mod record;
 mod store;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -47,6 +49,8 @@ pub struct Audit {
     database: Option<Database>,
     config: Arc<ArcSwap<Config>>,
     clock: Arc<dyn Clock>,
+    /// Records that came since the oldest were taken away.
+    untrimmed: Arc<AtomicU64>,
 }
 
 /// A change that was begun.
@@ -59,7 +63,9 @@ pub(super) struct Begun {
 impl Audit {
     /// Keeps records in `database`, as many as the settings say; none without one.
     pub fn new(database: Option<Database>, config: Arc<ArcSwap<Config>>, clock: Arc<dyn Clock>) -> Self {
-        Self { database, config, clock }
+        // How many an earlier host left is not known.
+        let untrimmed = Arc::new(AtomicU64::new(u64::from(u32::MAX)));
+        Self { database, config, clock, untrimmed }
     }
 
     /// Writes down that a change begins.
@@ -76,12 +82,13 @@ impl Audit {
         if records.is_empty() {
             return;
         }
-        let (keep, names) = (self.keep(), records.iter().map(|record| record.subject.clone()).collect());
+        let keep = self.trims(records.len());
+        let names = records.iter().map(|record| record.subject.clone()).collect();
         let written = database.write(move |transaction| {
             for record in &records {
                 store::insert(transaction, record, true)?;
             }
-            store::trim(transaction, keep)
+            keep.map_or(Ok(()), |keep| store::trim(transaction, keep))
         });
         not_recorded(written.await, names);
     }
@@ -89,6 +96,17 @@ impl Audit {
     /// How many records are kept.
     fn keep(&self) -> u64 {
         self.config.load().server.audit_records.into()
+    }
+
+    /// How many records are kept, where it is time to take away the oldest. To count them takes longer the more
+    /// there are: they may be one in a hundred too many before.
+    fn trims(&self, more: usize) -> Option<u64> {
+        let (keep, more) = (self.keep(), u64::try_from(more).unwrap_or(u64::MAX));
+        let untrimmed = self.untrimmed.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        is_due(untrimmed, keep).then(|| {
+            self.untrimmed.store(0, Ordering::Relaxed);
+            keep
+        })
     }
 
     /// What a change that was begun and never finished came to: as what the registry has now says.
@@ -107,8 +125,13 @@ impl Audit {
             .map(|begun| {
                 let entry = snapshot.find(&begun.tenant, &begun.subject);
                 let now = entry.map(|entry| State::of(entry));
-                // What a component says of itself is not known before it is loaded.
-                let version = |state: &State| State { category: String::new(), ..state.clone() };
+                // What a component says of itself is not known before it is loaded; settings may mean something else
+                // by now, and others come with another generation.
+                let version = |state: &State| State {
+                    category: String::new(),
+                    settings: BTreeMap::new(),
+                    ..state.clone()
+                };
                 let changed = now.as_ref().map(version) != begun.from.as_ref().map(version);
                 if begun.operation == Operation::Generate.name() {
                     // All of them were made, or none: the first tells.
@@ -132,6 +155,11 @@ impl Audit {
     }
 }
 
+/// Whether so many new records are enough to look for those that are too many.
+fn is_due(untrimmed: u64, keep: u64) -> bool {
+    untrimmed > keep / 100
+}
+
 fn not_recorded(written: Result<(), StorageError>, subjects: Vec<String>) {
     if let Err(error) = written {
         let subjects = subjects.join(", ");
@@ -144,10 +172,10 @@ impl Begun {
     async fn finish(self, from: Option<State>, to: Option<State>) {
         let Self { audit, id } = self;
         let Some(database) = &audit.database else { return };
-        let keep = audit.keep();
+        let keep = audit.trims(1);
         let written = database.write(move |transaction| {
             store::finish(transaction, id, from.as_ref(), to.as_ref())?;
-            store::trim(transaction, keep)
+            keep.map_or(Ok(()), |keep| store::trim(transaction, keep))
         });
         // The record is there already, as begun: the next start finishes it.
         not_recorded(written.await, vec![format!("record {id}")]);
@@ -324,5 +352,17 @@ impl ChangeLog for Audit {
             }
         });
         self.record(records.collect()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn the_oldest_are_looked_for_once_in_a_hundredth_of_what_is_kept() {
+        assert!(is_due(1, 5) && is_due(1, 99) && !is_due(1, 100));
+        assert!(!is_due(1_000, 100_000) && is_due(1_001, 100_000));
+        assert!(is_due(u64::from(u32::MAX), 10_000_000), "at the start");
     }
 }
