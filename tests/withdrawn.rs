@@ -120,6 +120,12 @@ fn of_a_policy_what_is_withdrawn_ends_at_once_and_what_is_new_comes_with_its_ver
     server.log_lines("it is said", |line| line["message"].to_string().contains("save the file again"));
     assert_eq!(denied(&server), ["load", "machine"]);
     assert_eq!(server.agent("a")["grants"], json!({ "system": { "figures": ["memory"] } }));
+    // Saved once more, there is nothing left to withdraw: it is the version that cannot be written down.
+    fleet.settings(&(settings(r#"["load", "memory"]"#) + "# once more\n"));
+    server.wait_for_page("a", "its load cannot be written down", |page| {
+        page["last_reload"]["error"].to_string().contains("no room")
+    });
+    assert_eq!(denied(&server), ["load", "machine"]);
     store.execute("DROP TRIGGER no_room", []).expect("no trigger");
     fleet.settings(&(settings(r#"["load", "memory"]"#) + "# again\n"));
     let wider = json!({ "system": { "figures": ["load", "memory"] } });

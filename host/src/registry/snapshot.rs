@@ -146,6 +146,12 @@ impl AgentEntry {
         self.proposed.as_ref().map_or(&self.config, |proposed| &proposed.config)
     }
 
+    /// Whether its last load brought something that could not be written down: another attempt may succeed.
+    pub fn is_unrecorded(&self) -> bool {
+        let failure = self.last_load().and_then(|load| load.failure);
+        matches!(failure, Some(LoadFailure::NotRecorded(_)))
+    }
+
     /// The same agent under these latest settings. What serves keeps its own until its code goes live with
     /// others, but for rights that are withdrawn: those end now. `kept` is the component of what serves by its
     /// settings, where the data folder keeps that.

@@ -127,7 +127,9 @@ impl Live {
 fn agents_change(snapshot: &Snapshot, new: &Config) -> SettingsChange {
     let stands = |config: &AgentConfig| {
         let entry = snapshot.agent(&config.key);
-        entry.is_some_and(|entry| **entry.latest_config() == *config && !entry.is_registered())
+        entry.is_some_and(|entry| {
+            **entry.latest_config() == *config && !entry.is_registered() && !entry.is_unrecorded()
+        })
     };
     let put = new.agents.values().filter(|config| !stands(config)).cloned().map(Arc::new).collect();
     let named: HashSet<&AgentKey> = new.agents.values().map(|config| &config.key).collect();
