@@ -65,12 +65,13 @@ fn calls(criterion: &mut Criterion) {
     criterion.bench_function("scheduler: submit, echo", |bencher| {
         bencher.to_async(&runtime).iter(|| {
             let submission = Submission {
-                principal: principal.clone(),
+                caller: (&principal).into(),
                 agent: "echo".to_owned(),
                 query: Some(query.clone()),
                 context: None,
                 alone: true,
                 request_id: request_id.clone(),
+                timeout: None,
             };
             let scheduler = host.scheduler.clone();
             async move { scheduler.submit(submission).await.result.expect("an echo") }

@@ -14,12 +14,13 @@ use crate::support::{Request, Server, poll_until};
 
 fn submit(host: &Held, agent: &str, query: &str, alone: bool) -> Outcome {
     let submission = Submission {
-        principal: Arc::new(Principal::operator("test")),
+        caller: Arc::new(Principal::operator("test")).into(),
         agent: agent.to_owned(),
         query: Some(TaskText::parse(query).expect("a task")),
         context: None,
         alone,
         request_id: RequestId::from_random(1),
+        timeout: None,
     };
     host.runtime.block_on(host.host.scheduler.submit(submission))
 }

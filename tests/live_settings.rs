@@ -169,12 +169,17 @@ fn who_waits_gets_the_room_that_is_made() {
     let answer = waiting.answer(false).expect("an answer").expect(200);
     assert_eq!(answer["response"], "at last");
     server.wait_for_load("hostile", 1, 0);
-    // The same for all agents together.
-    fleet.settings(&format!("[scheduler]\nmax_concurrent = 1\n{HOSTILE}"));
+    drop(running);
+    server.wait_for_load("hostile", 0, 0);
+    // The same for all agents together, of which one computes.
+    let fuel = "limits = { fuel = 1_000_000_000_000, timeout = \"10m\" }\n";
+    fleet.settings(&format!("[scheduler]\nmax_concurrent = 1\n{HOSTILE}{fuel}"));
     applied(&server, 2);
+    let running = begin("loop");
+    server.wait_for_load("hostile", 1, 0);
     let mut waiting = begin("echo at last");
     server.wait_for_load("hostile", 1, 1);
-    fleet.settings(&format!("[scheduler]\nmax_concurrent = 8\n{HOSTILE}"));
+    fleet.settings(&format!("[scheduler]\nmax_concurrent = 8\n{HOSTILE}{fuel}"));
     waiting.answer(false).expect("an answer").expect(200);
     drop(running);
 }

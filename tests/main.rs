@@ -53,6 +53,8 @@ mod schemas;
 mod self_tests;
 mod shares;
 mod shutdown;
+mod slots;
+mod started;
 mod strangers;
 mod tenants;
 mod testing;

@@ -133,12 +133,13 @@ impl Held {
 
     fn submission(query: &str) -> Submission {
         Submission {
-            principal: Arc::new(Principal::operator("test")),
+            caller: Arc::new(Principal::operator("test")).into(),
             agent: "echo".to_owned(),
             query: Some(TaskText::parse(query).expect("a task")),
             context: None,
             alone: true,
             request_id: RequestId::from_random(1),
+            timeout: None,
         }
     }
 

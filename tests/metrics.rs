@@ -12,7 +12,7 @@ fn value(page: &str, line: &str) -> Option<f64> {
 fn metrics_tell_of_calls_and_of_loads_that_fail() {
     let server =
         Server::with("[agents.echo]\ncomponent = \"<echo>\"\n[agents.gone]\ncomponent = \"/nowhere.wasm\"\n");
-    server.call("echo", "hello").expect(200);
+    let answer = server.call("echo", "hello").expect(200);
     let reply = server.get("/metrics");
     assert_eq!(reply.status, 200);
     assert!(
@@ -32,6 +32,10 @@ fn metrics_tell_of_calls_and_of_loads_that_fail() {
     ] {
         assert_eq!(value(&page, line), Some(expected), "{line}\n{page}");
     }
+    let fuel = value(&page, "stockade_agent_fuel_total{tenant=\"default\",agent=\"echo\"}");
+    assert_eq!(fuel, answer["receipt"]["fuel"].as_f64(), "{page}");
+    let seconds = value(&page, "stockade_agent_seconds_total{tenant=\"default\",agent=\"echo\"}");
+    assert!(seconds > Some(0.0), "{page}");
     assert!(
         value(&page, "stockade_agent_reload_failing_since_seconds{tenant=\"default\",agent=\"gone\"}")
             .is_some()

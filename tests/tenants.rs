@@ -68,12 +68,13 @@ impl Shared {
     /// Who answers, by name, or why nobody does.
     fn call(&self, of_tenant: &str, agent: &str) -> Result<String, Failure> {
         let submitted = self.host.scheduler.submit(Submission {
-            principal: Arc::new(of(of_tenant)),
+            caller: Arc::new(of(of_tenant)).into(),
             agent: agent.to_owned(),
             query: Some(TaskText::parse("echo hello").expect("a task")),
             context: None,
             alone: true,
             request_id: RequestId::from_random(1),
+            timeout: None,
         });
         let ended = self.runtime.block_on(submitted);
         ended.result.map(|_| ended.agent.expect("who answered").name.to_string())

@@ -126,12 +126,13 @@ fn main() {
 /// One call: nanoseconds in the sandbox, and fuel.
 fn call(runtime: &Runtime, host: &Host, agent: &str, query: &str) -> Result<(f64, f64), String> {
     let submission = Submission {
-        principal: Arc::new(Principal::operator("bench")),
+        caller: Arc::new(Principal::operator("bench")).into(),
         agent: agent.to_owned(),
         query: Some(TaskText::parse(query).expect("a task")),
         context: None,
         alone: true,
         request_id: RequestId::from_random(1),
+        timeout: None,
     };
     let ended = runtime.block_on(async { host.scheduler.submit(submission).await });
     match ended.result {

@@ -14,13 +14,15 @@ use crate::api::{self, Api, Ended, Handles};
 use crate::auth::{self, AdminKey, Authenticator};
 use crate::capabilities::Services;
 use crate::config::{self, Config, RouterConfig};
-use crate::domain::{AgentId, AgentKey, AgentScope, Clock, Principal, RequestId, SystemClock, TenantId};
+use crate::domain::{
+    AgentId, AgentKey, AgentScope, Clock, Digest, Principal, RequestId, SystemClock, TenantId,
+};
 pub use crate::engine::{Compiler, compile_here};
 use crate::engine::{Engine, EngineError};
 use crate::operations::{self, Audit, Operations, RequestIds};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};
 use crate::scheduler::{self, Scheduler};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::{self, Shutdown, Stage};
 use crate::storage::{Access, DataFolder, StorageError};
 use crate::telemetry::event::Event;
 
@@ -33,9 +35,6 @@ const LOOK_AT_START: Duration = Duration::from_millis(500);
 
 /// The audit, in the data folder.
 const AUDIT: &str = "audit.db";
-
-/// How long guests have to be dropped once nobody waits for them any more.
-const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +211,10 @@ impl Host {
 struct Unchanging;
 
 impl scheduler::Keys for Unchanging {
+    fn holding(&self, _: Option<&Digest>) -> Option<Arc<Principal>> {
+        None
+    }
+
     fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
         Some(Arc::new(principal.clone()))
     }
@@ -221,8 +224,8 @@ impl scheduler::Keys for Unchanging {
 struct KeysNow(Arc<ArcSwap<Authenticator>>);
 
 impl scheduler::Keys for KeysNow {
-    fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
-        self.0.load().current(principal)
+    fn holding(&self, key: Option<&Digest>) -> Option<Arc<Principal>> {
+        self.0.load().holding(key)
     }
 }
 
@@ -337,14 +340,23 @@ impl Server {
             let host = host.clone();
             async move { tokio::join!(host.load_all(), say_when_started(&host.registry)) }
         });
+        let draining = tokio::spawn({
+            let shutdown = self.shutdown.clone();
+            async move {
+                shutdown.reached(Stage::Draining).await;
+                Instant::now()
+            }
+        });
         let ended = api::serve(self.listener, &self.api).await;
         loading.abort();
-        signals.abort();
         if let Some(following) = following {
             following.abort();
         }
-        host.scheduler.drain();
-        settle(&host).await;
+        // Tasks that were started have the grace period as well.
+        let since = draining.await.unwrap_or_else(|_| Instant::now());
+        let until = since + host.config().server.grace_period;
+        host.scheduler.finish(until, self.shutdown.reached(Stage::Leaving)).await;
+        signals.abort();
         // What was counted since it was last written down.
         host.registry.save_probations(None).await;
         Ok(ended)
@@ -385,16 +397,6 @@ async fn say_when_started(registry: &Registry) {
             return registry.start_is_over();
         }
         tokio::time::sleep(LOOK_AT_START).await;
-    }
-}
-
-/// Gives guests that nobody waits for a moment to be dropped.
-async fn settle(host: &Host) {
-    let until = Instant::now() + LAST_MOMENT;
-    let snapshot = host.registry.snapshot();
-    let busy = || snapshot.agents().any(|entry| host.scheduler.load_of(&entry.key).running > 0);
-    while busy() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -73,7 +73,13 @@ impl Authenticator {
     /// Who this principal, which was accepted before, is now: with the rights that its key has now. `None`
     /// if it would not be accepted any more.
     pub fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
-        match &principal.key {
+        self.holding(principal.key.as_ref())
+    }
+
+    /// Who holds the key of this digest now; without one, whoever comes without a key. `None` if nobody is
+    /// let in with it.
+    pub fn holding(&self, key: Option<&Digest>) -> Option<Arc<Principal>> {
+        match key {
             Some(key) => self.holder(key).cloned(),
             None => self.anonymous.clone(),
         }

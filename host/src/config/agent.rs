@@ -108,8 +108,12 @@ pub(super) const KEYS: &[Key] = &[
         "the capabilities that it may use, such as `{ system = true }`, or a part of one: `{ system = { figures = [\"cpu\"] } }`",
     )
     .default_in_words("none"),
-    Key::new("max_concurrent", count_otherwise(1, 65_536), "calls of it that run at once")
-        .default_in_words("`scheduler.agent_concurrent`"),
+    Key::new(
+        "max_concurrent",
+        count_otherwise(1, 65_536),
+        "calls of it that run at once, those that wait for the host included",
+    )
+    .default_in_words("`scheduler.agent_concurrent`"),
     Key::new("queue", count_otherwise(0, 1_000_000), "calls of it that wait")
         .default_in_words("`scheduler.agent_queue`"),
     Key::new(

@@ -48,7 +48,12 @@ pub struct EngineConfig {
 
 /// The keys of `[engine]`.
 pub(super) const KEYS: &[Key] = &[
-    Key::new("max_instances", count(1, 65_536, 256), "sandboxes that can exist at once").at_restart(),
+    Key::new(
+        "max_instances",
+        count(1, 65_536, 256),
+        "sandboxes that can exist at once, of calls that compute and of calls that wait for the host; one in eight is kept for agents that have none",
+    )
+    .at_restart(),
     Key::new(
         "trial_instances",
         count(1, 1_024, 16),

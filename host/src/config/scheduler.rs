@@ -1,4 +1,4 @@
-//! `[scheduler]`: how many calls run and wait.
+//! `[scheduler]`: how many calls compute, run and wait.
 
 use std::time::Duration;
 
@@ -10,9 +10,11 @@ use super::section::Section;
 /// `[scheduler]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchedulerConfig {
-    /// `max_concurrent`: calls that run at once over all agents; at most `engine.max_instances`. Default 128.
+    /// `max_concurrent`: calls that compute at once over all agents; at most `engine.max_instances`. Those that
+    /// wait for the host do not count. Default 128.
     pub max_concurrent: u32,
-    /// `agent_concurrent`: calls of one agent that run at once, unless the agent says. Default 64.
+    /// `agent_concurrent`: calls of one agent that run at once, those that wait for the host included, unless
+    /// the agent says. Default 64.
     pub agent_concurrent: u32,
     /// `agent_queue`: calls of one agent that wait, unless the agent says. Default 1,000.
     pub agent_queue: u32,
@@ -25,12 +27,12 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "max_concurrent",
         count(1, 65_536, 128),
-        "calls that run at once over all agents, of which one in eight is kept for agents that run none; at most `engine.max_instances`, which also caps the default",
+        "calls that compute at once over all agents, of which one in eight is kept for agents that do not compute; a call that waits for the host does not count, and has a sandbox of `engine.max_instances` all the same, which is the most that this can be",
     ),
     Key::new(
         "agent_concurrent",
         count(1, 65_536, 64),
-        "calls of one agent that run at once, unless the agent says",
+        "calls of one agent that run at once, those that wait for the host included, unless the agent says",
     ),
     Key::new(
         "agent_queue",

@@ -84,6 +84,20 @@ macro_rules! text_forms {
 
 text_forms!(AgentId, TenantId, RequestId);
 
+/// Declares that an id is read as its text, which is checked.
+macro_rules! read_forms {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+read_forms!(AgentId, TenantId);
+
 /// A tenant's name. Everybody is of the tenant `default` until others are configured.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);

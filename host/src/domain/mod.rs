@@ -26,7 +26,7 @@ pub use micros::Micros;
 #[cfg(test)]
 pub(crate) use outcome::every_failure;
 pub use outcome::{Denial, Failure, RecordedFailure, Reply};
-pub use principal::{AgentScope, CapabilityScope, InvalidScope, Principal, Role};
+pub use principal::{AgentScope, CapabilityScope, Identity, InvalidScope, Principal, Role};
 pub use receipt::Receipt;
 pub use status::{AgentStatus, OperationalStatus};
 pub use task::{MAX_TASK_CHARS, Task, TaskText, TaskTextError};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use globset::{Glob, GlobMatcher};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AgentId, Capability, Digest, TenantId};
 
@@ -65,6 +65,25 @@ impl Principal {
             capability_scope: CapabilityScope::All,
             priority: 0,
         }
+    }
+}
+
+/// Who somebody is, without what he may do: what is kept of a caller whose task runs later. His rights are
+/// asked for when it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Whose work it is.
+    pub tenant: TenantId,
+    /// The key's name.
+    pub key_id: Arc<str>,
+    /// The SHA-256 of the key; `None` without one.
+    pub key: Option<Digest>,
+}
+
+impl From<&Principal> for Identity {
+    fn from(principal: &Principal) -> Self {
+        let Principal { tenant, key_id, key, .. } = principal;
+        Self { tenant: tenant.clone(), key_id: key_id.clone(), key: *key }
     }
 }
 

@@ -1,5 +1,6 @@
-//! How a future on the guests' threads fares: how long it waited for its turns and worked in them, and
-//! what its guest was seen to have spent.
+//! How a future on the guests' threads fares: how long it waited for its turns and worked in them, what
+//! its guest was seen to have spent, and whether it waits for the host, so that whoever gave it a slot to
+//! compute in has that back meanwhile.
 //!
 //! Written by the thread that polls it, read by whoever waits for it.
 
@@ -10,10 +11,31 @@ use std::time::{Duration, Instant};
 
 use super::turns::Lane;
 
+/// What a future on the guests' threads computes in. It has it as it is spawned; what is left over when it
+/// is dropped is for whoever gave it.
+///
+/// Both are called on whichever thread finds out, and may come in the other order when a future is woken
+/// as it begins to wait: they have to add up.
+pub trait Slot: Send + Sync {
+    /// The future waits for something else than its turn: it needs no slot.
+    fn release(&self);
+    /// It is woken, and has its slot again without waiting for it.
+    fn acquire(&self);
+}
+
+/// The state of a future: it waits for something else than its turn; it waits for its turn; anything above
+/// is the number of the turn that it has, and so much more.
+const WAITS: u64 = 0;
+const READY: u64 = 1;
+const RUNS: u64 = 2;
+
 /// How long a future on the guests' threads waited for its turns, and worked in them.
-#[derive(Debug)]
 pub struct RunClock {
     lane: Arc<Lane>,
+    slot: Option<Arc<dyn Slot>>,
+    /// As [`WAITS`] says. The number of a turn is never given twice: who looks at the end of one sees
+    /// whether the future had another since.
+    state: AtomicU64,
     made: Instant,
     /// Nanoseconds after `made`, plus one, since when it waits for its turn; 0 if it does not.
     ready: AtomicU64,
@@ -42,15 +64,17 @@ pub struct Progress {
 
 impl Default for RunClock {
     fn default() -> Self {
-        Self::of(Arc::default())
+        Self::of(Arc::default(), None)
     }
 }
 
 impl RunClock {
-    /// The clock of a future that shares its time with others of this lane.
-    pub fn of(lane: Arc<Lane>) -> Self {
+    /// The clock of a future that shares its time with others of this lane, and computes in this slot.
+    pub fn of(lane: Arc<Lane>, slot: Option<Arc<dyn Slot>>) -> Self {
         Self {
             lane,
+            slot,
+            state: AtomicU64::new(READY),
             made: Instant::now(),
             ready: AtomicU64::new(0),
             waited: AtomicU64::new(0),
@@ -112,11 +136,19 @@ impl RunClock {
         u64::try_from(now.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX - 1)
     }
 
+    /// It waits for its turn. Told before anybody can give it one.
     pub(super) fn is_ready(&self) {
+        if self.state.swap(READY, Ordering::AcqRel) == WAITS
+            && let Some(slot) = &self.slot
+        {
+            slot.acquire();
+        }
         self.ready.store(self.nanoseconds(Instant::now()) + 1, Ordering::Release);
     }
 
-    pub(super) fn begins(&self, now: Instant) {
+    /// Its turn of this number begins.
+    pub(super) fn begins(&self, now: Instant, number: u64) {
+        self.state.store(number.saturating_add(RUNS), Ordering::Release);
         let since = self.ready.swap(0, Ordering::AcqRel);
         if since > 0 {
             self.waited.fetch_add(self.nanoseconds(now).saturating_sub(since - 1), Ordering::AcqRel);
@@ -124,7 +156,15 @@ impl RunClock {
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn ends(&self, took: Duration) {
+    /// That turn is over.
+    pub(super) fn ends(&self, took: Duration, number: u64) {
+        let turn = number.saturating_add(RUNS);
+        // Where it is ready again, it keeps its slot; where it has ended, its slot is gone with it.
+        if self.state.compare_exchange(turn, WAITS, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && let Some(slot) = &self.slot
+        {
+            slot.release();
+        }
         let worked = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.worked.fetch_add(worked, Ordering::AcqRel);
     }

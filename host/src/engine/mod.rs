@@ -37,7 +37,7 @@ use wasmtime::component::Linker;
 
 pub(crate) use call::DATA_IS_NOT_JSON;
 pub use call::{Invocation, Spent};
-pub use clock::{Progress, RunClock};
+pub use clock::{Progress, RunClock, Slot};
 pub use compiler::{Refusal, compile_here};
 pub use component::{LinkedComponent, LoadError};
 pub use describe::{DescribeError, Description, Example};

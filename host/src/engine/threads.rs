@@ -220,7 +220,7 @@ impl Queue {
         let clock = guest.metadata().clone();
         clock::set(Some(clock.clone()));
         let began = Instant::now();
-        clock.begins(began);
+        clock.begins(began, number);
         let since = began.saturating_duration_since(self.made).as_nanos();
         slot.since.store(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::SeqCst);
         if !self.watched.load(Ordering::SeqCst) {
@@ -238,7 +238,7 @@ impl Queue {
         clock::set(None);
         slot.since.store(0, Ordering::SeqCst);
         let took = began.elapsed();
-        clock.ends(took);
+        clock.ends(took, number);
         Ran { clock, took }
     }
 
@@ -472,12 +472,14 @@ impl<T> Future for GuestTask<T> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::sync::atomic::AtomicI64;
     use std::sync::mpsc;
     use std::thread::{self, ThreadId};
 
     use futures_util::FutureExt;
     use tokio::io::AsyncWriteExt;
 
+    use super::super::Slot;
     use super::*;
     use crate::capabilities::next_turn;
 
@@ -645,5 +647,81 @@ mod tests {
         until("it waits", || clock.waited() > Duration::from_millis(1));
         assert!(!clock.has_begun());
         drop((waiting, held));
+    }
+
+    /// The slots that futures have, and how often that changed.
+    #[derive(Default)]
+    struct Slots {
+        taken: AtomicI64,
+        changes: AtomicU64,
+    }
+
+    impl Slot for Slots {
+        fn release(&self) {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+            self.taken.fetch_sub(1, Ordering::SeqCst);
+        }
+
+        fn acquire(&self) {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A clock of a future that has one of these slots.
+    fn in_slot(slots: &Arc<Slots>) -> Arc<RunClock> {
+        slots.taken.fetch_add(1, Ordering::SeqCst);
+        Arc::new(RunClock::of(Arc::default(), Some(slots.clone())))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_future_that_waits_has_no_slot_and_one_that_yields_keeps_it() {
+        let threads = GuestThreads::start(1, tokio::runtime::Handle::current()).expect("threads");
+        let slots = Arc::<Slots>::default();
+        let taken = || slots.taken.load(Ordering::SeqCst);
+        let (wake, woken) = tokio::sync::oneshot::channel::<()>();
+        let (held, go) = mpsc::channel::<()>();
+        let waits = async move {
+            let _ = woken.await;
+            let _ = go.recv();
+        };
+        let waits = threads.spawn(waits, in_slot(&slots));
+        until("it waits", || taken() == 0);
+        wake.send(()).expect("it waits");
+        until("it is woken", || taken() == 1);
+        held.send(()).expect("it computes");
+        waits.await.expect("it ends");
+        until("what has ended has none", || taken() == 0);
+        let before = slots.changes.load(Ordering::SeqCst);
+        let yields = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        threads.spawn(yields, in_slot(&slots)).await.expect("it ends");
+        until("it has ended", || taken() == 0);
+        assert_eq!(slots.changes.load(Ordering::SeqCst), before + 1, "yielding is not waiting");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn slots_add_up_however_waking_and_waiting_meet() {
+        let threads = GuestThreads::start(3, tokio::runtime::Handle::current()).expect("threads");
+        let slots = Arc::<Slots>::default();
+        let guests: Vec<_> = (0..20)
+            .map(|_| {
+                let (wake, mut woken) = tokio::sync::mpsc::channel::<()>(1);
+                tokio::spawn(async move { while wake.send(()).await.is_ok() {} });
+                let waits = async move {
+                    for _ in 0..500 {
+                        woken.recv().await;
+                    }
+                };
+                threads.spawn(waits, in_slot(&slots))
+            })
+            .collect();
+        for guest in guests {
+            guest.await.expect("it ends");
+        }
+        until("none is left", || slots.taken.load(Ordering::SeqCst) == 0);
     }
 }

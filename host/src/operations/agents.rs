@@ -410,7 +410,7 @@ pub struct LoadPage {
 
 impl From<&AgentLoad> for LoadPage {
     fn from(load: &AgentLoad) -> Self {
-        let AgentLoad { running, queued, calls, errors, last_error, denials: _ } = *load;
+        let AgentLoad { running, queued, calls, errors, last_error, .. } = *load;
         Self { running, queued, calls, errors, last_error }
     }
 }

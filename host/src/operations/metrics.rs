@@ -61,6 +61,8 @@ impl Operations {
             of_one(metrics::GENERATION, &|entry| Some(entry.version()?.generation as f64)),
             per_agent(metrics::CALLS, &|entry| Some(load(entry).calls as f64)),
             per_agent(metrics::ERRORS, &|entry| Some(load(entry).errors as f64)),
+            per_agent(metrics::FUEL, &|entry| Some(load(entry).fuel as f64)),
+            per_agent(metrics::SECONDS, &|entry| Some(load(entry).wall.as_secs_f64())),
             per_agent(metrics::RUNNING, &|entry| Some(f64::from(load(entry).running))),
             per_agent(metrics::QUEUED, &|entry| Some(f64::from(load(entry).queued))),
         ]);

@@ -231,12 +231,13 @@ impl Operations {
         let outcome = self
             .scheduler()
             .submit(Submission {
-                principal: who,
+                caller: who.into(),
                 agent: agent.as_str().to_owned(),
                 query,
                 context: context.map(Into::into),
                 alone,
                 request_id: request_id.clone(),
+                timeout: None,
             })
             .await;
         answer(outcome, agent, routed, request_id, started)

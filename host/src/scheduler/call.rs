@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::gate::Permit;
 use super::outcome::{Outcome, Served};
-use super::stats::AgentStats;
-use super::{Inner, Submission};
+use super::stats::{AgentStats, Used};
+use super::{Inner, Submission, Time};
 use crate::capabilities::Source;
+use crate::config::Limits;
 use crate::domain::{CapabilityScope, Failure, Micros, Principal, Receipt, Reply, RequestId, Task, TenantId};
 use crate::engine::{Invocation, Paced, RunClock, Spent};
 use crate::registry::{self, AgentVersion};
@@ -22,10 +25,11 @@ pub(super) struct Call {
     request: RequestId,
     key: Arc<str>,
     tenant: TenantId,
-    caller: CapabilityScope,
     /// The agent, as the client wrote it.
     agent: String,
     accepted: Instant,
+    /// Whether it was cancelled, where that can be said to it.
+    cancel: Option<CancellationToken>,
     /// The agent's counters, once the caller is known to reach it.
     pub(super) stats: Option<Arc<AgentStats>>,
     /// What it has from when it may run.
@@ -37,11 +41,13 @@ pub(super) struct Call {
 
 struct Running {
     version: Arc<AgentVersion>,
+    /// What the caller's key lends it.
+    caller: CapabilityScope,
     queued: Duration,
-    deadline: Instant,
+    time: Time,
     clock: Arc<RunClock>,
-    /// Given back when the guest is gone, which may be after its caller was answered.
-    _permit: Permit,
+    /// Settled when the guest is gone, which may be after its caller was answered.
+    permit: Permit,
 }
 
 /// What its caller sees of a call that runs, and is told if its guest is not gone in time.
@@ -55,15 +61,20 @@ pub(super) struct Watch {
 
 impl Call {
     /// A call begins its life.
-    pub(super) fn accept(host: Arc<Inner>, submission: &Submission, accepted: Instant) -> Self {
+    pub(super) fn accept(
+        host: Arc<Inner>,
+        submission: &Submission,
+        accepted: Instant,
+        cancel: Option<CancellationToken>,
+    ) -> Self {
         Self {
             host,
             request: submission.request_id.clone(),
-            key: submission.principal.key_id.clone(),
-            tenant: submission.principal.tenant.clone(),
-            caller: submission.principal.capability_scope.clone(),
+            key: submission.caller.key_id().clone(),
+            tenant: submission.caller.tenant().clone(),
             agent: submission.agent.clone(),
             accepted,
+            cancel,
             stats: None,
             running: None,
             spent: Spent::default(),
@@ -71,50 +82,60 @@ impl Call {
         }
     }
 
-    /// Who asks is this one by now: what runs has the rights that the key has then.
-    pub(super) fn asked_by(&mut self, principal: &Principal) {
-        self.caller = principal.capability_scope.clone();
-    }
-
-    /// It may run. From here on it counts as a call, also where its caller leaves before its first turn.
-    pub(super) fn admit(&mut self, version: Arc<AgentVersion>, permit: Permit, deadline: Instant) -> Watch {
+    /// It may run, with the rights that its caller's key has now. From here on it counts as a call, also
+    /// where its caller leaves before its first turn.
+    pub(super) fn admit(
+        &mut self,
+        principal: &Principal,
+        version: Arc<AgentVersion>,
+        permit: Permit,
+        time: Time,
+    ) -> Watch {
         let since = Instant::now();
         let queued = since.saturating_duration_since(self.accepted);
         let lane = self.stats.as_ref().map(|stats| {
             stats.began();
             stats.lane.clone()
         });
-        let clock = Arc::new(RunClock::of(lane.unwrap_or_default()));
+        let clock = Arc::new(RunClock::of(lane.unwrap_or_default(), Some(permit.slot())));
         let watch =
             Watch { clock: clock.clone(), version: version.clone(), accepted: self.accepted, queued, since };
-        self.running = Some(Running { version, queued, deadline, clock, _permit: permit });
+        let caller = principal.capability_scope.clone();
+        self.running = Some(Running { version, caller, queued, time, clock, permit });
         watch
     }
 
     /// Runs the task. Poll it on the guests' threads.
     pub(super) async fn run(mut self, task: Task) -> Outcome {
-        let Some(running) = &self.running else {
-            let internal = "a call ran without a permit".to_owned();
-            return self.end(Err(Failure::Internal { internal }));
+        let result = match self.cancel.clone() {
+            None => self.work(task).await,
+            Some(cancel) => tokio::select! {
+                biased;
+                result = self.work(task) => result,
+                () = cancel.cancelled() => Err(Failure::Cancelled),
+            },
         };
+        self.end(result)
+    }
+
+    async fn work(&mut self, task: Task) -> Result<Reply, Failure> {
+        let Some(running) = &self.running else {
+            return Err(Failure::Internal { internal: "a call ran without a permit".to_owned() });
+        };
+        let limit = running.time.limit;
         let invocation = Invocation {
             component: running.version.component.clone(),
             rights: running.version.rights.clone(),
-            caller: self.caller.clone(),
-            limits: running.version.limits,
+            caller: running.caller.clone(),
+            limits: Limits { timeout: limit, ..running.version.limits },
         };
-        let host = self.host.clone();
+        let engine = &self.host.engine;
         if let Some(schema) = &running.version.context_schema {
-            let check = host.engine.check_context(schema, task.context.as_deref());
-            let limit = invocation.limits.timeout;
+            let check = engine.check_context(schema, task.context.as_deref());
             let checked = tokio::time::timeout_at(task.deadline.into(), check).await;
-            let checked = checked.unwrap_or(Err(Failure::DeadlineExceeded { limit, queued: true }));
-            if let Err(failure) = checked {
-                return self.end(Err(failure));
-            }
+            checked.unwrap_or(Err(Failure::DeadlineExceeded { limit, queued: true }))?;
         }
-        let result = host.engine.call(&invocation, task, &mut self.spent).await;
-        self.end(result)
+        engine.call(&invocation, task, &mut self.spent).await
     }
 
     /// Ends it: with its guest's word, or without that it ran.
@@ -203,41 +224,58 @@ impl Drop for Call {
         // Its caller may have been told already that it was late; its guest is gone only now.
         if self.end.is_none()
             && let Some(running) = &self.running
-            && Instant::now() >= running.deadline
+            && Instant::now() >= running.time.deadline
         {
-            let (limit, queued) = (running.version.limits.timeout, !running.clock.has_begun());
+            let (limit, queued) = (running.time.limit, !running.clock.has_begun());
             self.end = Some(Err(Failure::DeadlineExceeded { limit, queued }));
         }
         self.note_pace();
-        let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
-        let code = match &self.end {
-            Some(Ok(())) => "ok",
-            Some(Err(failure)) => failure.code(),
-            None => "cancelled",
-        };
         let receipt = self.receipt();
-        let request = &self.request;
+        let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
         if let Some(stats) = &self.stats {
             stats.ended(failure, &self.spent.denials);
         }
-        let Some(running) = &self.running else {
-            let (tenant, key) = (&self.tenant, &self.key);
-            let (agent, queue_ms) = (&self.agent, receipt.queue.as_ms());
-            if self.end.is_some() {
-                tracing::info!(name: Event::TaskRejected.name(), %request, %key, %tenant, agent, code, queue_ms, "task rejected");
-            } else {
-                tracing::info!(name: Event::TaskEnded.name(), %request, %key, %tenant, agent, code, queue_ms, "task ended");
-            }
-            return;
-        };
-        let (tenant, agent) = (&running.version.key.tenant, &running.version.key.id);
-        // A call in which no code of the agent ran says nothing of the version.
-        if self.end.is_some() && running.clock.guest_ran() {
+        let is_cancelled = matches!(self.end, None | Some(Err(Failure::Cancelled)));
+        let Some(running) = &self.running else { return self.log_rejected(&receipt, is_cancelled) };
+        // A call in which no code of the agent ran says nothing of the version, and one that was cut off
+        // neither.
+        if !is_cancelled && running.clock.guest_ran() {
             let wall = self.accepted.elapsed().saturating_sub(running.queued);
             let (tenant, key, fuel) = (&self.tenant, &*self.key, self.spent.fuel);
             let report = registry::CallReport { tenant, key, failure, fuel, wall };
             self.host.registry.call_ended(&running.version, &report);
         }
+        let Some(Running { version, permit, .. }) = self.running.take() else { return };
+        permit.settle(Used { fuel: receipt.fuel, wall: receipt.wall });
+        self.log_lines(&version);
+        self.log_end(&version, &receipt);
+    }
+}
+
+impl Call {
+    /// The word for how it ended.
+    fn code(&self) -> &'static str {
+        match &self.end {
+            Some(Ok(())) => "ok",
+            Some(Err(failure)) => failure.code(),
+            None => Failure::Cancelled.code(),
+        }
+    }
+
+    /// It had no permit.
+    fn log_rejected(&self, receipt: &Receipt, is_cancelled: bool) {
+        let Self { request, key, tenant, agent, .. } = self;
+        let (code, queue_ms) = (self.code(), receipt.queue.as_ms());
+        if is_cancelled {
+            tracing::info!(name: Event::TaskEnded.name(), %request, %key, %tenant, agent, code, queue_ms, "task ended");
+        } else {
+            tracing::info!(name: Event::TaskRejected.name(), %request, %key, %tenant, agent, code, queue_ms, "task rejected");
+        }
+    }
+
+    /// What its guest wrote, and what was refused.
+    fn log_lines(&self, version: &AgentVersion) {
+        let (request, tenant, agent) = (&self.request, &version.key.tenant, &version.key.id);
         for line in &self.spent.lines {
             let text = &line.text;
             match line.source {
@@ -267,14 +305,19 @@ impl Drop for Call {
         for denial in &self.spent.denials {
             tracing::warn!(name: Event::CapabilityDenied.name(), %tenant, %agent, %request, capability = denial.capability.as_str(), key_to_add = denial.key_to_add, "capability refused");
         }
+    }
+
+    fn log_end(&self, version: &AgentVersion, receipt: &Receipt) {
+        let (request, tenant, agent) = (&self.request, &version.key.tenant, &version.key.id);
+        let failure = self.end.as_ref().and_then(|end| end.as_ref().err());
         tracing::info!(
             name: Event::TaskEnded.name(),
             %request,
             key = %self.key,
             %tenant,
             %agent,
-            generation = running.version.generation,
-            code,
+            generation = version.generation,
+            code = self.code(),
             reason = failure.map(Failure::internal),
             fuel = receipt.fuel,
             peak_memory_bytes = receipt.peak_memory_bytes,

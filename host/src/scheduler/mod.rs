@@ -1,15 +1,18 @@
 //! The scheduler: who may run what, when, and what it cost.
 //!
-//! Every task passes [`Scheduler::submit`] with the [`Principal`] that asks: existence and
-//! scope, a bounded wait for a permit, the newest version, the guest on its own threads, the
-//! receipt. It reads registry snapshots and knows neither HTTP nor files.
+//! Every task takes one way, whether it is awaited ([`Scheduler::submit`]) or runs to its end whoever
+//! listens ([`Scheduler::start`]): existence and scope, a bounded wait for a permit, the newest version,
+//! the guest on its own threads, the receipt. It reads registry snapshots and knows neither HTTP nor files.
 
 mod call;
 mod fairness;
 mod gate;
 mod outcome;
 mod stats;
+mod submission;
+mod ticket;
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -17,10 +20,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use stockade_router::{Candidates, Verdict};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::SchedulerConfig;
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{AgentId, AgentKey, AgentStatus, Failure, Principal, RequestId, Task, TaskText};
+use crate::domain::{AgentId, AgentKey, AgentStatus, Digest, Failure, Principal, Task, TaskText};
 use crate::engine::Engine;
 use crate::registry::{AgentEntry, AgentVersion, Registry, Snapshot};
 use call::Call;
@@ -28,10 +32,15 @@ use gate::{Gate, Permit, Refused, Room};
 pub use outcome::{Outcome, Served};
 pub use stats::AgentLoad;
 use stats::Stats;
+pub use submission::{Caller, Submission};
+use ticket::Started;
+pub use ticket::Ticket;
 
 /// How long after a task's time its guest may take to end and to say what it spent, before its caller
 /// is answered without.
 const LAST_WORD: Duration = Duration::from_millis(50);
+/// How long guests have to be dropped once nobody waits for them any more.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// The least confidence with which an agent is named at all.
 const LEAST_CONFIDENCE: f64 = 0.01;
 
@@ -51,6 +60,7 @@ struct Inner {
     registry: Registry,
     engine: Arc<Engine>,
     gate: Arc<Gate>,
+    started: Started,
     stats: Stats,
     config: ArcSwap<SchedulerConfig>,
     draining: AtomicBool,
@@ -61,24 +71,14 @@ struct Inner {
 
 /// Knows which keys hold now. A task may have waited since its key was looked at.
 pub trait Keys: Send + Sync {
-    /// Who `principal` is now, with the rights that its key has now; `None` if the key holds no more.
-    fn current(&self, principal: &Principal) -> Option<Arc<Principal>>;
-}
+    /// Who holds the key of this digest now, with the rights that it has now; without a key, whoever comes
+    /// without one. `None` if nobody is let in with it.
+    fn holding(&self, key: Option<&Digest>) -> Option<Arc<Principal>>;
 
-/// A task for one agent.
-pub struct Submission {
-    /// Who asks.
-    pub principal: Arc<Principal>,
-    /// The agent, as the client wrote it.
-    pub agent: String,
-    /// What is asked; without it, the agent's default query.
-    pub query: Option<TaskText>,
-    /// JSON text that goes along.
-    pub context: Option<Box<str>>,
-    /// Whether whoever submits it waits for nothing else at the same time: then it may begin on their thread.
-    pub alone: bool,
-    /// The request that this belongs to.
-    pub request_id: RequestId,
+    /// Who `principal`, who was let in before, is now; `None` if it would not be let in any more.
+    fn current(&self, principal: &Principal) -> Option<Arc<Principal>> {
+        self.holding(principal.key.as_ref())
+    }
 }
 
 /// What the router decided for a caller.
@@ -116,12 +116,14 @@ pub enum Explain {
 impl Scheduler {
     /// A scheduler over what `registry` serves.
     pub fn new(registry: Registry, engine: Arc<Engine>, config: &SchedulerConfig) -> Self {
-        let gate = Gate::new(config.max_concurrent);
+        let gate = Gate::new(config.max_concurrent, engine.config().max_instances);
         let draining = AtomicBool::new(false);
         let stats = Stats::default();
         let config = ArcSwap::from_pointee(config.clone());
         let (keys, learning) = (OnceLock::new(), Semaphore::new(LEARNING));
-        Self { inner: Arc::new(Inner { registry, engine, gate, stats, config, draining, keys, learning }) }
+        let started = Started::default();
+        let inner = Inner { registry, engine, gate, started, stats, config, draining, keys, learning };
+        Self { inner: Arc::new(inner) }
     }
 
     /// From now on a task runs with what its key may when it begins, not when it came. Told once.
@@ -133,12 +135,14 @@ impl Scheduler {
     /// Runs a task and waits for its end. Dropping the future cancels it: its place in the
     /// queue, or its permit and its sandbox, become free.
     pub async fn submit(&self, submission: Submission) -> Outcome {
-        let accepted = Instant::now();
-        let mut call = Call::accept(self.inner.clone(), &submission, accepted);
-        match self.inner.admit(&submission, &mut call, accepted).await {
-            Ok(admitted) => self.inner.run(submission, admitted, call).await,
-            Err(failure) => call.end(Err(failure)),
-        }
+        self.inner.perform(submission, None).await
+    }
+
+    /// Starts a task that runs to its end whoever listens, and hands out what it can be awaited and
+    /// cancelled by. Call it on a thread of the runtime.
+    pub fn start(&self, submission: Submission) -> Ticket {
+        let inner = self.inner.clone();
+        self.inner.started.start(|cancel| async move { inner.perform(submission, Some(cancel)).await })
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
@@ -197,6 +201,17 @@ impl Scheduler {
         self.inner.draining.store(true, Ordering::Release);
     }
 
+    /// Rejects new tasks and waits for those that were [started](Scheduler::start). At `until`, or when
+    /// `at_once` says so, those that have not ended are cancelled. Then guests that nobody waits for any
+    /// more have a moment to be dropped.
+    pub async fn finish(&self, until: Instant, at_once: impl Future<Output = ()>) {
+        self.drain();
+        self.inner.started.finish(until, at_once).await;
+        if tokio::time::timeout(LAST_MOMENT, self.inner.gate.idle()).await.is_err() {
+            tracing::warn!("guests are left that hold their threads");
+        }
+    }
+
     /// Whether new tasks are rejected.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
@@ -205,13 +220,55 @@ impl Scheduler {
 
 /// A task that may run now.
 struct Admitted {
+    principal: Arc<Principal>,
     version: Arc<AgentVersion>,
     query: TaskText,
     permit: Permit,
+    time: Time,
+}
+
+/// The time of a task.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    /// From its acceptance to its end.
+    limit: Duration,
+    /// When that is up.
     deadline: Instant,
 }
 
 impl Inner {
+    /// The one way of a task, from its acceptance to its end.
+    async fn perform(self: &Arc<Self>, submission: Submission, cancel: Option<CancellationToken>) -> Outcome {
+        let accepted = Instant::now();
+        let mut call = Call::accept(self.clone(), &submission, accepted, cancel.clone());
+        let admitted = self.admit(&submission, &mut call, accepted);
+        let admitted = match &cancel {
+            None => admitted.await,
+            Some(cancel) => tokio::select! {
+                biased;
+                admitted = admitted => admitted,
+                () = cancel.cancelled() => Err(Failure::Cancelled),
+            },
+        };
+        match admitted {
+            Ok(admitted) => self.run(submission, admitted, call, cancel).await,
+            Err(failure) => call.end(Err(failure)),
+        }
+    }
+
+    /// Who asks, with what his key may do now.
+    fn current(&self, caller: &Caller) -> Result<Arc<Principal>, Failure> {
+        let now = match (self.keys.get(), caller) {
+            (Some(keys), Caller::Present(principal)) => keys.current(principal),
+            (Some(keys), Caller::Known(identity)) => keys.holding(identity.key.as_ref()),
+            (None, Caller::Present(principal)) => Some(principal.clone()),
+            // Nobody knows any keys.
+            (None, Caller::Known(_)) => None,
+        };
+        // A key that went to another tenant is another key.
+        now.filter(|principal| principal.tenant == *caller.tenant()).ok_or(Failure::KeyWithdrawn)
+    }
+
     /// Decides a task for which the router has to learn first: away from the threads that answer, a few
     /// at once.
     async fn learn_and_decide(
@@ -239,13 +296,17 @@ impl Inner {
         if self.draining.load(Ordering::Acquire) {
             return Err(Failure::Draining);
         }
-        let entry = self.find(&submission.agent, &submission.principal)?;
-        call.stats = Some(self.stats.of(&entry));
+        let principal = match &submission.caller {
+            Caller::Present(principal) => principal.clone(),
+            Caller::Known(_) => self.current(&submission.caller)?,
+        };
+        let entry = self.find(&submission.agent, &principal)?;
+        let stats = call.stats.insert(self.stats.of(&entry)).clone();
         let version = serving(&entry)?;
         let query = query_of(submission, &version)?;
         let config = self.config.load();
-        let limit = version.limits.timeout;
-        let deadline = accepted + limit;
+        let limit = submission.timeout.unwrap_or(Duration::MAX).min(version.limits.timeout);
+        let time = Time { limit, deadline: accepted + limit };
         let room = Room {
             running: version.max_concurrent.unwrap_or(config.agent_concurrent),
             queued: version.queue.unwrap_or(config.agent_queue),
@@ -253,7 +314,7 @@ impl Inner {
         let queue_timeout = config.queue_timeout;
         drop(config);
         let patience = queue_timeout.min(limit);
-        let permit = match self.gate.acquire(&version.key, &submission.principal, room, patience).await {
+        let mut permit = match self.gate.acquire(&version.key, &principal, room, patience).await {
             Ok(permit) => permit,
             Err(refused) => {
                 let overloaded = |reason| Failure::Overloaded {
@@ -272,15 +333,12 @@ impl Inner {
         };
         // While it waited, its key may have been withdrawn or lost rights, and a reload may have gone by:
         // what holds now counts, and the newest version serves it.
-        let principal = match self.keys.get() {
-            Some(keys) => keys.current(&submission.principal).ok_or(Failure::KeyWithdrawn)?,
-            None => submission.principal.clone(),
-        };
+        let principal = self.current(&submission.caller)?;
         let entry = self.find(&submission.agent, &principal)?;
         let newest = serving(&entry)?;
-        call.asked_by(&principal);
+        permit.reserve(stats.reserve(newest.limits.fuel));
         // A version with less time counts from the same moment; the time that was promised stands.
-        Ok(Admitted { version: newest, query, permit, deadline })
+        Ok(Admitted { principal, version: newest, query, permit, time })
     }
 
     /// The agent that is asked for, if the caller may know of it.
@@ -309,22 +367,40 @@ impl Inner {
 
     /// Runs a task that has its permit. Its caller waits no longer than its time: a guest that holds
     /// its thread, or that never gets one, is left to end by itself and keeps its permit until then.
-    async fn run(&self, submission: Submission, admitted: Admitted, mut call: Call) -> Outcome {
-        let Admitted { version, query, permit, deadline } = admitted;
+    async fn run(
+        &self,
+        submission: Submission,
+        admitted: Admitted,
+        mut call: Call,
+        cancel: Option<CancellationToken>,
+    ) -> Outcome {
+        let Admitted { principal, version, query, permit, time } = admitted;
+        let Time { limit, deadline } = time;
         let is_light = submission
             .context
             .as_ref()
             .is_none_or(|context| context.len() <= LIGHT_CONTEXT && version.context_schema.is_none());
         let inline = submission.alone && is_light && permit.came_at_once() && version.pace.is_short();
         let task = Task { query, context: submission.context, request_id: submission.request_id, deadline };
-        let limit = version.limits.timeout;
-        let watch = call.admit(version, permit, deadline);
+        let watch = call.admit(&principal, version, permit, time);
         let (guest, clock) = (call.run(task), watch.clock.clone());
         let guest = match inline {
             true => self.engine.begin_timed(guest, clock),
             false => self.engine.spawn_timed(guest, clock),
         };
-        match tokio::time::timeout_at((deadline + LAST_WORD).into(), guest).await {
+        let ended = tokio::time::timeout_at((deadline + LAST_WORD).into(), guest);
+        let ended = match cancel {
+            None => ended.await,
+            Some(cancel) => tokio::select! {
+                biased;
+                ended = ended => ended,
+                // Its guest sees by itself that it is cancelled, unless it holds its thread.
+                () = async { cancel.cancelled().await; tokio::time::sleep(LAST_WORD).await } => {
+                    return watch.outcome(Failure::Cancelled);
+                }
+            },
+        };
+        match ended {
             Ok(Some(outcome)) => outcome,
             Ok(None) => watch.outcome(Failure::Interrupted),
             Err(_) => {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{AgentId, Denial, Digest, Failure, Micros, Receipt, Reply, TenantId};
 use crate::registry::AgentVersion;
@@ -30,6 +30,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What is known of a task whose host went, or failed, before it could say how the task ended.
+    pub(super) fn unknown() -> Self {
+        Self {
+            agent: None,
+            result: Err(Failure::Interrupted),
+            // It may have.
+            guest_ran: true,
+            receipt: Receipt::default(),
+            denials: Vec::new(),
+            elapsed: Micros::ZERO,
+        }
+    }
+
     /// Whether the same task, sent again, could be answered: see [`Failure::retryable`].
     pub fn retryable(&self) -> bool {
         self.result.as_ref().err().is_some_and(Failure::retryable)
@@ -50,10 +63,8 @@ enum ResultForm<T, E> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Served {
     /// Whose agent it is.
-    #[serde(deserialize_with = "tenant")]
     pub tenant: TenantId,
     /// The agent.
-    #[serde(deserialize_with = "id")]
     pub id: AgentId,
     /// Its name for people.
     pub name: Arc<str>,
@@ -65,14 +76,6 @@ pub struct Served {
     pub digest: Digest,
     /// The language model it says it uses.
     pub model: Option<Arc<str>>,
-}
-
-fn tenant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TenantId, D::Error> {
-    TenantId::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-}
-
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AgentId, D::Error> {
-    AgentId::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 impl From<&AgentVersion> for Served {

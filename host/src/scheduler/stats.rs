@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::domain::{AgentKey, Denial, Failure};
+use crate::domain::{AgentKey, Denial, Failure, Micros};
 use crate::engine::Lane;
 use crate::registry::{AgentEntry, Incarnation};
 
@@ -23,6 +24,12 @@ pub struct AgentLoad {
     /// Those that ended without an answer, and calls that were rejected; not those whose caller
     /// can mend them.
     pub errors: u64,
+    /// Units of fuel that its calls have used.
+    pub fuel: u64,
+    /// Units of fuel that its running calls may use at the most.
+    pub reserved_fuel: u64,
+    /// How long its calls were in their sandboxes.
+    pub wall: Duration,
     /// The code of the last such end.
     pub last_error: Option<&'static str>,
     /// The capabilities that it was refused, each once.
@@ -39,7 +46,42 @@ pub(super) struct AgentStats {
     pub(super) lane: Arc<Lane>,
     calls: AtomicU64,
     errors: AtomicU64,
+    reserved: AtomicU64,
+    fuel: AtomicU64,
+    /// Microseconds.
+    wall: AtomicU64,
     rare: Mutex<Rare>,
+}
+
+/// What a call has used in the end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Used {
+    /// Units of fuel.
+    pub(super) fuel: u64,
+    /// Time in its sandbox.
+    pub(super) wall: Micros,
+}
+
+/// Fuel that a call may use at the most, counted as reserved until it is settled. Dropped instead, it was
+/// not used.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    stats: Arc<AgentStats>,
+    fuel: u64,
+}
+
+impl Reservation {
+    /// So much of it was used, and of the rest nothing.
+    pub(super) fn settle(self, used: Used) {
+        self.stats.fuel.fetch_add(used.fuel.min(self.fuel), Ordering::Relaxed);
+        self.stats.wall.fetch_add(used.wall.get(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.stats.reserved.fetch_sub(self.fuel, Ordering::Relaxed);
+    }
 }
 
 /// What changes seldom.
@@ -53,6 +95,22 @@ impl AgentStats {
     /// A call begins.
     pub(super) fn began(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reserves `fuel` for a call.
+    pub(super) fn reserve(self: &Arc<Self>, fuel: u64) -> Reservation {
+        self.reserved.fetch_add(fuel, Ordering::Relaxed);
+        Reservation { stats: self.clone(), fuel }
+    }
+
+    /// Units of fuel that are reserved now.
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Units of fuel that calls have used.
+    pub(super) fn fuel(&self) -> u64 {
+        self.fuel.load(Ordering::Relaxed)
     }
 
     /// A call ended, with this failure if it did not succeed.
@@ -139,6 +197,9 @@ impl Stats {
             queued,
             calls: stats.calls.load(Ordering::Relaxed),
             errors: stats.errors.load(Ordering::Relaxed),
+            fuel: stats.fuel(),
+            reserved_fuel: stats.reserved(),
+            wall: Duration::from_micros(stats.wall.load(Ordering::Relaxed)),
             last_error: rare.last_error,
             denials: rare.denials.clone(),
         }

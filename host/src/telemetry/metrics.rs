@@ -81,6 +81,11 @@ pub const CALLS: Name = counter("stockade_agent_calls", "Calls that began");
 /// Calls without an answer.
 pub const ERRORS: Name =
     counter("stockade_agent_errors", "Calls that ended without an answer, or were rejected");
+/// Fuel that calls used.
+pub const FUEL: Name = counter("stockade_agent_fuel", "Units of fuel that calls used, from when they ended");
+/// Time in sandboxes.
+pub const SECONDS: Name =
+    counter("stockade_agent_seconds", "Seconds that calls were in their sandboxes, from when they ended");
 /// Calls that run.
 pub const RUNNING: Name = gauge("stockade_agent_running", "Calls that run now");
 /// Calls that wait.
