@@ -29,11 +29,11 @@ def variant(component, name):
 class Host:
     """A host that serves `config` with its data below `data`; ends with the `with` block."""
 
-    def __init__(self, config, data, log=subprocess.DEVNULL):
+    def __init__(self, config, data, log=subprocess.DEVNULL, command="serve"):
         self.data = pathlib.Path(data)
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
-            [program, "serve", "--json", "--config", config, "--data-dir", data, "--listen", "127.0.0.1:0"],
+            [program, command, "--json", "--config", config, "--data-dir", data, "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE, stderr=log,
         )
         match = re.search(rb"http://127\.0\.0\.1:(\d+)", self.process.stdout.readline())

@@ -101,8 +101,7 @@ fn the_compiler_is_confined_and_ends_with_its_host() {
 fn nobody_else_can_make_use_of_the_compilers_subcommand() {
     let help = crate::support::command::stockade(["--help"]).expect(0);
     assert!(!help.contains("compile-component"), "{help}");
-    let order =
-        r#"{"bytes": 0, "effort": "full", "memory": 1000000000, "seconds": 10, "parent": 1, "fence": true}"#;
+    let order = r#"{"bytes": 0, "own_functions": null, "shared_functions": null, "memory": 1000000000, "seconds": 10, "parent": 1, "fence": true}"#;
     let ran = crate::support::command::stockade(["compile-component", order]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("the host has ended"), "{}", ran.err);

@@ -14,7 +14,8 @@ use stockade::domain::system::{
     Cpu, Disk, Figure, Load, Machine, Memory, Network, Process, ProcessOrder, SystemPolicy,
 };
 use stockade::domain::{
-    AgentId, Capability, CapabilityScope, Failure, Grant, Grants, Policy, Reply, RequestId, Task, TaskText,
+    AgentId, Capability, CapabilityScope, Digest, Failure, Grant, Grants, Policy, Reply, RequestId, Task,
+    TaskText,
 };
 use stockade::engine::{Compiler, Engine, Invocation, LinkedComponent, Origin, Spent};
 use tempfile::TempDir;
@@ -98,7 +99,9 @@ impl Bench {
         let engine = Engine::new(&settings, Some(data.path()), Compiler::InProcess, Arc::default(), handle);
         let engine = Arc::new(engine.expect("an engine"));
         let bytes = std::fs::read(guests::guest("hostile")).expect("a component");
-        let guest = Arc::new(runtime.block_on(engine.load(bytes.into(), Origin::File)).expect("a guest"));
+        let digest = Digest::of(&bytes);
+        let loaded = runtime.block_on(engine.load(bytes.into(), digest, Origin::Kept));
+        let guest = Arc::new(loaded.expect("a guest"));
         let limits = config.agents.values().next().expect("an agent").limits;
         Self { runtime, engine, guest, limits, backend: Arc::default(), _data: data }
     }

@@ -2,6 +2,7 @@
 //! after a restart.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -154,7 +155,9 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     invalid(register(&server, &named, &native), &["native code"]);
     let compiled = fs::read_dir(fleet.data().join("cache")).expect("the cache").flatten().next();
     let compiled = fs::read_dir(compiled.expect("the engine's folder").path()).expect("compiled code");
-    let compiled = compiled.flatten().next().expect("compiled code").path();
+    let mut compiled = compiled.flatten().map(|entry| entry.path());
+    let is_code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cwasm");
+    let compiled = compiled.find(is_code).expect("compiled code");
     let mut compiled = fs::read(compiled).expect("compiled code");
     compiled.truncate(1 << 20);
     invalid(register(&server, &named, &compiled), &["native code"]);

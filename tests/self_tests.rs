@@ -29,7 +29,9 @@ impl Bench {
         let engine = Engine::new(&settings, Some(data.path()), Compiler::InProcess, services, handle);
         let engine = Arc::new(engine.expect("an engine"));
         let bytes = fs::read(guests::guest(guest)).expect("a component");
-        let guest = Arc::new(runtime.block_on(engine.load(bytes.into(), Origin::File)).expect("a guest"));
+        let digest = Digest::of(&bytes);
+        let loaded = runtime.block_on(engine.load(bytes.into(), digest, Origin::Kept));
+        let guest = Arc::new(loaded.expect("a guest"));
         Self { runtime, engine, guest, data }
     }
 
@@ -50,7 +52,8 @@ impl Bench {
 
     fn cached(&self) -> usize {
         let engines = fs::read_dir(self.data.path().join("cache")).expect("the cache").flatten();
-        engines.map(|engine| fs::read_dir(engine.path()).expect("compiled code").count()).sum()
+        let files = engines.flat_map(|engine| fs::read_dir(engine.path()).expect("compiled code").flatten());
+        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "cwasm")).count()
     }
 }
 

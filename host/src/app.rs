@@ -17,7 +17,7 @@ use crate::config::{self, Config, RouterConfig};
 use crate::domain::{
     AgentId, AgentKey, AgentScope, Clock, Digest, Principal, RequestId, SystemClock, TenantId,
 };
-pub use crate::engine::{Compiler, compile_here};
+pub use crate::engine::{Compiler, Refusal as CompileRefusal, compile_here};
 use crate::engine::{Engine, EngineError};
 use crate::operations::{self, Audit, Operations, RequestIds};
 use crate::registry::{self, Registry, Store, StoreError, WatchError};

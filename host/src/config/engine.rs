@@ -36,8 +36,6 @@ pub struct EngineConfig {
     pub compile_memory: u64,
     /// `compile_time`: processor time that compiling one component may take. Default 60 s.
     pub compile_time: Duration,
-    /// `optimise_up_to`: the largest component that is compiled with optimisation. Default 1 GiB.
-    pub optimise_up_to: u64,
     /// `fuel_yield_interval`: units of fuel after which a guest lets others run. Default 100,000.
     pub fuel_yield_interval: u64,
     /// `cache`: whether compiled code is kept on disk. Default true.
@@ -92,12 +90,6 @@ pub(super) const KEYS: &[Key] = &[
     )
     .at_restart(),
     Key::new(
-        "optimise_up_to",
-        size(0, GIB, GIB),
-        "components up to this size are compiled with optimisation; larger ones in half the time, to code that runs slower. `dev` takes 1 MiB at the most",
-    )
-    .at_restart(),
-    Key::new(
         "fuel_yield_interval",
         count(1_000, 1_000_000_000, 100_000),
         "units of fuel after which an agent lets others run",
@@ -130,7 +122,6 @@ pub(super) fn read(report: &mut Report<'_>, section: &Section<'_, '_>) -> Engine
         compile_jobs: section.count_if_set(report, "compile_jobs").unwrap_or(processors.min(4)),
         compile_memory: section.number(report, "compile_memory"),
         compile_time: section.duration(report, "compile_time"),
-        optimise_up_to: section.number(report, "optimise_up_to"),
         fuel_yield_interval: section.number(report, "fuel_yield_interval"),
         cache: section.flag(report, "cache"),
         cache_size: section.number(report, "cache_size"),

@@ -186,9 +186,20 @@ pub(super) fn unknown_key(
         None if !homes.is_empty() && !in_cases => format!("`{shown}` is a key of {}", one_of(&homes)),
         None => format!("remove it, or use {}", one_of(known)),
     };
+    if let Some((_, why)) = REMOVED.iter().find(|(key, _)| *key == join(path, text)) {
+        let message = format!("`{shown}` {} has no effect any more: {why}", place(title));
+        report.wrong(name.span(), &join(path, text), message, "remove it".to_owned());
+        return;
+    }
     let message = format!("unknown key `{shown}` {}{hint}", place(title));
     report.wrong(name.span(), &join(path, text), message, help);
 }
+
+/// Keys that there were, and why they are no more.
+const REMOVED: &[(&str, &str)] = &[(
+    "engine.optimise_up_to",
+    "all components are compiled with optimisation, and functions that were compiled before are taken from the cache",
+)];
 
 fn place(title: &str) -> String {
     if title.is_empty() { "outside of any section".to_owned() } else { format!("in {title}") }

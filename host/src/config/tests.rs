@@ -302,3 +302,14 @@ fn the_reference_is_a_table_of_whole_rows() {
         assert!(columns == 4 || columns == 2, "{row}");
     }
 }
+
+#[test]
+fn a_setting_that_is_no_more_says_so() {
+    let problems = read("[engine]\noptimise_up_to = '1MiB'\n").expect_err("wrong");
+    let text = problems.to_string();
+    assert_eq!(problems.problems.len(), 1);
+    assert!(
+        text.contains("`optimise_up_to` in [engine] has no effect any more") && text.contains("remove it"),
+        "{text}"
+    );
+}

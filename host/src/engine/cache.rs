@@ -10,6 +10,10 @@
 //! The folder is bounded in bytes and in time, over all engines that ever wrote there. A file's time of
 //! modification is when it was last used. Other hosts may share the folder: one that loses a file keeps
 //! what it has mapped, and compiles again next time.
+//!
+//! Compiled functions are kept apart from components' code (`<lineage's digest>.functions`, see `functions.rs`), for compiles of other components
+//! that have them too. They come from where components' code comes from, and go further: so who may write for whom is
+//! decided here, by [`Lineage`]. Only this process writes them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -28,9 +32,10 @@ use wasmtime::component::Component;
 use super::EngineError;
 use super::compile::unloadable;
 use super::component::{LoadError, Loaded};
+use super::functions::{self, Compiled, Functions, Used};
 use super::lines::Lines;
 use super::output::Output;
-use super::sweep;
+use super::{output, sweep};
 use crate::domain::Digest;
 use crate::storage::files::{open_file, private_folder};
 
@@ -44,6 +49,58 @@ pub(super) struct Cache {
     bytes: AtomicU64,
     /// What this process has loaded, by the digests in files' names.
     in_use: Mutex<HashSet<String>>,
+    /// Held by whoever writes functions: what another one just wrote is not lost.
+    writing: Mutex<()>,
+}
+
+/// The most functions of one lineage, in bytes. Those of a Python agent have 36 MB.
+const LINEAGE_BYTES: u64 = 128 << 20;
+/// The same for those that all compiles share.
+const SHARED_BYTES: u64 = 256 << 20;
+
+/// Whose compiled functions these are: each may be written by compiles of the one kind only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lineage {
+    /// What this program compiled in its own process: a compiler that a component took over there has the user's rights, and
+    /// needs no cache to use them. Every compile may read them.
+    Shared,
+    /// What children compiled of one file, or of what was registered for one agent with one key. A child that was taken
+    /// over leaves what it likes, and only the next versions of the same component read it.
+    Of(Digest),
+}
+
+impl Lineage {
+    /// What the cache calls its file.
+    fn name(&self) -> Digest {
+        match self {
+            Self::Shared => Digest::of(b"functions that every compile may read"),
+            Self::Of(digest) => *digest,
+        }
+    }
+
+    fn bound(&self, cache: u64) -> u64 {
+        let most = match self {
+            Self::Shared => SHARED_BYTES,
+            Self::Of(_) => LINEAGE_BYTES,
+        };
+        most.min(cache / 4)
+    }
+}
+
+/// The files of functions that a compile may read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    /// The one that it adds to.
+    pub(super) own: Option<PathBuf>,
+    /// Another one.
+    pub(super) shared: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_none() && self.shared.is_none()
+    }
 }
 
 impl Cache {
@@ -62,10 +119,17 @@ impl Cache {
             }
             private_folder(path).map_err(fault)?;
         }
-        let (bytes, in_use) = Default::default();
-        let cache = Self { root, folder, size, bytes, in_use };
+        let (bytes, in_use, writing) = Default::default();
+        let cache = Self { root, folder, size, bytes, in_use, writing };
         cache.sweep();
         Ok(cache)
+    }
+
+    /// Notes that there is more, and removes what is too much.
+    fn grew(&self, bytes: u64) {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.size {
+            self.sweep();
+        }
     }
 
     /// Removes what nobody needs. What this process uses stays.
@@ -127,7 +191,7 @@ impl Cache {
         &self,
         engine: &wasmtime::Engine,
         digest: &Digest,
-        compiled: &mut Output,
+        compiled: &Output,
     ) -> Result<Option<Loaded>, LoadError> {
         let (path, file) = match self.try_store(digest, compiled) {
             Ok(stored) => stored,
@@ -140,9 +204,7 @@ impl Cache {
             Ok(component) => {
                 self.used(digest, &file);
                 let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-                if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.size {
-                    self.sweep();
-                }
+                self.grew(bytes);
                 Ok(Some(Loaded { component, lines: self.lines_of(digest) }))
             }
             Err(error) => match unloadable(&error, |engine| map(engine, &file)) {
@@ -156,17 +218,98 @@ impl Cache {
         }
     }
 
-    fn try_store(&self, digest: &Digest, compiled: &mut Output) -> std::io::Result<(PathBuf, File)> {
-        let writing = || tempfile::Builder::new().prefix(sweep::WRITING).tempfile_in(&self.folder);
-        let mut lines = writing()?;
+    fn try_store(&self, digest: &Digest, compiled: &Output) -> std::io::Result<(PathBuf, File)> {
+        let mut lines = self.writing_file()?;
         if std::io::copy(&mut compiled.lines()?, &mut lines)? > 0 {
             lines.persist(self.lines_path(digest))?;
         }
-        let mut file = writing()?;
+        let mut file = self.writing_file()?;
         let checksum = copy(&mut compiled.code()?, &mut file)?;
         let path = self.folder.join(format!("{digest}.{checksum}.cwasm"));
         let file = file.persist(&path)?;
         Ok((path, file))
+    }
+
+    fn functions_path(&self, lineage: Lineage) -> PathBuf {
+        self.folder.join(format!("{}.functions", lineage.name()))
+    }
+
+    /// What a compile may read whose functions will be `lineage`'s.
+    pub(super) fn sources(&self, lineage: Option<Lineage>) -> Sources {
+        let there = |lineage| Some(self.functions_path(lineage)).filter(|path| path.is_file());
+        match lineage {
+            Some(Lineage::Shared) => Sources { own: there(Lineage::Shared), shared: None },
+            own => Sources { own: own.and_then(there), shared: there(Lineage::Shared) },
+        }
+    }
+
+    /// Keeps the functions of a compile. What cannot be kept costs only time.
+    pub(super) fn keep_functions(&self, lineage: Lineage, compiled: &Output) {
+        let unsound = compiled.unsound();
+        let kept = compiled
+            .functions()
+            .and_then(|(new, used, forms)| self.write_functions(lineage, &used, (&new, forms), unsound.own));
+        // A child says so of the shared ones, and may lie: they are looked at.
+        let mended = if unsound.shared {
+            output::scratch()
+                .and_then(|none| self.write_functions(Lineage::Shared, &Used::default(), (&[], &none), true))
+        } else {
+            Ok(())
+        };
+        if let Err(error) = kept.and(mended) {
+            tracing::warn!(folder = %self.folder.display(), %error, "could not keep compiled functions");
+        }
+    }
+
+    /// Writes a lineage's file again, with what is new; without what is damaged, where that was seen.
+    fn write_functions(
+        &self,
+        lineage: Lineage,
+        used: &Used,
+        (new, forms): (&[Compiled], &File),
+        damaged: bool,
+    ) -> std::io::Result<()> {
+        let path = self.functions_path(lineage);
+        let _alone = self.writing.lock();
+        let before = match open_own(&path).and_then(Functions::open) {
+            Ok(before) => Some(before),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                discarded(&path, &error.to_string());
+                let _ = fs::remove_file(&path);
+                None
+            }
+        };
+        if let Some(before) = &before {
+            // It was used, whatever comes of this.
+            let _ = before.file().set_modified(SystemTime::now());
+        }
+        if new.is_empty() && !(damaged && before.is_some()) {
+            return Ok(());
+        }
+        let mut file = self.writing_file()?;
+        let bound = lineage.bound(self.size);
+        let written =
+            functions::write(file.as_file_mut(), before.as_ref(), used, (new, forms), bound, damaged)?;
+        file.persist(&path)?;
+        if written.damaged > 0 {
+            discarded(&path, "its content is damaged");
+        }
+        let grown = before.map_or(0, |before| before.file().metadata().map_or(0, |metadata| metadata.len()));
+        self.grew(written.bytes.saturating_sub(grown));
+        Ok(())
+    }
+
+    /// Removes the functions that a compile with these failed on: the compile's own, or else the other ones.
+    pub(super) fn discard_functions(&self, sources: &Sources) {
+        if let Some(path) = sources.own.as_ref().or(sources.shared.as_ref()) {
+            discarded(path, "the compiler failed with them");
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn writing_file(&self) -> std::io::Result<tempfile::NamedTempFile> {
+        tempfile::Builder::new().prefix(sweep::WRITING).tempfile_in(&self.folder)
     }
 
     fn lines_path(&self, digest: &Digest) -> PathBuf {
@@ -212,12 +355,26 @@ impl Cache {
     }
 }
 
-/// A file of compiled code that is what its name says, and this user's.
-fn sound(path: &Path, checksum: &str) -> std::io::Result<File> {
+/// Says in the log that functions are compiled again.
+fn discarded(path: &Path, reason: &str) {
+    tracing::warn!(file = %path.display(), reason, "discarded compiled functions; compiling them again");
+}
+
+/// Opens a file of this user's.
+///
+/// # Errors
+/// If it is another's, or cannot be opened.
+pub(super) fn open_own(path: &Path) -> std::io::Result<File> {
     let file = open_file(path)?;
     if file.metadata()?.uid() != rustix::process::geteuid().as_raw() {
         return Err(std::io::Error::other("it belongs to another user"));
     }
+    Ok(file)
+}
+
+/// A file of compiled code that is what its name says, and this user's.
+fn sound(path: &Path, checksum: &str) -> std::io::Result<File> {
+    let file = open_own(path)?;
     if copy(&mut &file, &mut std::io::sink())? == checksum {
         Ok(file)
     } else {

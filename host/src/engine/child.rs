@@ -2,8 +2,8 @@
 //!
 //! The child gets the component on its standard input and leaves compiled code on its standard
 //! output, which is a file in memory: neither passes through the host's own. It starts with
-//! nothing of the host's (no environment, no other files), and whatever it does or becomes, the
-//! host is left with a file or a [`LoadError`].
+//! nothing of the host's (no environment, no open files), reads the compiled functions that it is told of and writes none, and
+//! whatever it does or becomes, the host is left with a file or a [`LoadError`].
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -15,11 +15,11 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use super::cache::Sources;
 use super::compiler::{OUT_OF_MEMORY, Order, Refusal};
 use super::component::LoadError;
 use super::fence;
 use super::output::scratch;
-use super::settings::Effort;
 use crate::config::EngineConfig;
 
 /// The subcommand that the child runs as.
@@ -29,12 +29,17 @@ const COMPILE_COMMAND: &str = "compile-component";
 /// priority, and guests may keep every processor busy.
 const CLOCK_FACTOR: u32 = 4;
 /// The most that is read of the child's standard error.
-const MAX_SAID: u64 = 64 * 1024;
+const MAX_STDERR: u64 = 64 * 1024;
 
-/// Compiles `bytes` in a child process that runs `program`; the file holds compiled code.
+/// Compiles `bytes` in a child process that runs `program` and may read these functions; the file holds what it gave.
 ///
 /// Dropping the future kills the child.
-pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig) -> Result<File, LoadError> {
+pub(super) async fn compile(
+    program: &Path,
+    bytes: &[u8],
+    functions: Sources,
+    config: &EngineConfig,
+) -> Result<File, LoadError> {
     let failed = |what: &str, error: std::io::Error| {
         LoadError::CompilerFailed(format!("{what} ({}): {error}", program.display()))
     };
@@ -42,7 +47,8 @@ pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig)
     let output = compiled.try_clone().map_err(|error| failed("no file for its output", error))?;
     let order = Order {
         bytes: bytes.len(),
-        effort: Effort::of(bytes.len(), config),
+        own_functions: functions.own,
+        shared_functions: functions.shared,
         memory: config.compile_memory,
         seconds: config.compile_time.as_secs().max(1),
         parent: std::process::id(),
@@ -61,15 +67,15 @@ pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig)
         .spawn()
         .map_err(|error| failed("it cannot be started", error))?;
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let mut said = Vec::new();
+    let mut stderr = Vec::new();
     let clock = config.compile_time.saturating_mul(CLOCK_FACTOR);
-    let ended = tokio::time::timeout(clock, attend(&mut child, bytes, &mut said)).await;
+    let ended = tokio::time::timeout(clock, wait_for(&mut child, bytes, &mut stderr)).await;
     // The child, where the time is up, and whatever it may have started.
     if let Some(group) = group {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     match ended {
-        Ok(Ok(status)) => verdict(status, &String::from_utf8_lossy(&said), config).map(|()| compiled),
+        Ok(Ok(status)) => verdict(status, &String::from_utf8_lossy(&stderr), config).map(|()| compiled),
         Ok(Err(error)) => Err(failed("it was lost", error)),
         Err(_) => {
             // It is dead; this only collects it.
@@ -80,7 +86,7 @@ pub(super) async fn compile(program: &Path, bytes: &[u8], config: &EngineConfig)
 }
 
 /// Feeds the child and listens to it until it ends.
-async fn attend(child: &mut Child, bytes: &[u8], said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
+async fn wait_for(child: &mut Child, bytes: &[u8], stderr: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
     let (input, words) = (child.stdin.take(), child.stderr.take());
     let feed = async {
         if let Some(mut input) = input {
@@ -90,7 +96,7 @@ async fn attend(child: &mut Child, bytes: &[u8], said: &mut Vec<u8>) -> std::io:
     };
     let listen = async {
         match words {
-            Some(words) => words.take(MAX_SAID).read_to_end(said).await.map(|_| ()),
+            Some(words) => words.take(MAX_STDERR).read_to_end(stderr).await.map(|_| ()),
             None => Ok(()),
         }
     };
@@ -104,11 +110,11 @@ const REFUSES: i32 = 1;
 
 /// What the way in which the child ended means. What it wrote is believed only after the exit code
 /// that says that it wrote it: there may be a stranger's names in the rest.
-fn verdict(status: ExitStatus, said: &str, config: &EngineConfig) -> Result<(), LoadError> {
+fn verdict(status: ExitStatus, stderr: &str, config: &EngineConfig) -> Result<(), LoadError> {
     if status.success() {
         return Ok(());
     }
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let memory = LoadError::CompileMemory { limit: config.compile_memory };
     if let Some(signal) = status.signal() {
         let is = |one: Signal| signal == one.as_raw();
@@ -149,9 +155,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn ended(raw: i32, said: &str) -> LoadError {
+    fn ended(raw: i32, stderr: &str) -> LoadError {
         let config = Config::defaults(Path::new("/")).engine;
-        verdict(ExitStatus::from_raw(raw), said, &config).expect_err("a refusal")
+        verdict(ExitStatus::from_raw(raw), stderr, &config).expect_err("a refusal")
     }
 
     #[test]
@@ -168,19 +174,19 @@ mod tests {
         assert_eq!(ended(exit(1), refused), LoadError::Invalid("unexpected end".to_owned()));
         // A stranger's names are in what the compiler says, and mean nothing there.
         for name in ["memory allocation of 9 bytes failed", "Cannot allocate memory (os error 12)"] {
-            let said = serde_json::to_string(&Refusal::Refused(name.to_owned())).expect("a refusal");
-            assert_eq!(ended(exit(1), &said), LoadError::Invalid(name.to_owned()));
+            let stderr = serde_json::to_string(&Refusal::Refused(name.to_owned())).expect("a refusal");
+            assert_eq!(ended(exit(1), &stderr), LoadError::Invalid(name.to_owned()));
             assert!(matches!(ended(exit(101), name), LoadError::CompilerFailed(_)));
         }
         let forged = "thread panicked: export `\n{\"memory\":\"\"}";
         assert!(matches!(ended(exit(101), forged), LoadError::CompilerFailed(_)));
-        for (raw, said, word) in [
+        for (raw, stderr, word) in [
             (Signal::KILL.as_raw(), "", "memory ran out"),
             (Signal::SEGV.as_raw(), "", "SIGSEGV"),
             (exit(101), "thread 'main' panicked at x.rs:1:\nindex out of bounds", "index out of bounds"),
             (exit(1), "{\"broken\":\"no input\"}", "no input"),
         ] {
-            let LoadError::CompilerFailed(reason) = ended(raw, said) else { panic!("{said}") };
+            let LoadError::CompilerFailed(reason) = ended(raw, stderr) else { panic!("{stderr}") };
             assert!(reason.contains(word), "{reason}");
         }
     }

@@ -5,34 +5,37 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::Component;
 
+use super::cache::{self, Lineage, Sources};
 use super::component::{LinkedComponent, LoadError, Loaded, inspect};
+use super::incremental::Known;
 use super::lines::Lines;
-use super::output::{self, Output, Unwritten, scratch};
-use super::settings::{self, Effort};
-use super::{Engine, Origin, cache, child, meaning};
+use super::output::{self, Failed, Output, scratch};
+use super::{Compiler, Engine, Origin, child, compiler, meaning, settings};
 use crate::domain::Digest;
 use crate::telemetry::event::Event;
 
 impl Engine {
-    /// Makes a component ready to run, from the cache if it was compiled before.
+    /// Makes a component of this digest ready to run, from the cache if it was compiled before.
     ///
     /// # Errors
     /// [`LoadError`] says what is wrong with it and what to do.
     pub async fn load(
         self: &Arc<Self>,
         bytes: Arc<[u8]>,
-        origin: Origin,
+        digest: Digest,
+        origin: Origin<'_>,
     ) -> Result<LinkedComponent, LoadError> {
         let closed = |_| LoadError::Interrupted;
         let _permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
         let size = bytes.len() as u64;
         let wanted = bytes.clone();
-        let (digest, known) = self.blocking(move |engine| engine.look_up(&wanted)).await?;
+        let known = self.blocking(move |engine| engine.look_up(&wanted, &digest)).await?;
         let loaded = match known {
             Some(loaded) => loaded,
             None => self.compile(bytes, digest, origin).await?,
@@ -49,9 +52,7 @@ impl Engine {
     /// A component that comes back is compiled again; one that runs keeps what it has mapped.
     pub fn forget<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) {
         if let Some(cache) = &self.cache {
-            let both = |digest: &'d Digest| [Effort::Full, Effort::Quick].map(|effort| effort.key(digest));
-            let keys: Vec<Digest> = digests.into_iter().flat_map(both).collect();
-            cache.forget(&keys);
+            cache.forget(digests);
         }
     }
 
@@ -69,61 +70,92 @@ impl Engine {
         }
     }
 
-    fn look_up(&self, bytes: &[u8]) -> Result<(Digest, Option<Loaded>), LoadError> {
+    fn look_up(&self, bytes: &[u8], digest: &Digest) -> Result<Option<Loaded>, LoadError> {
         let size = bytes.len() as u64;
         if size > self.config.max_component_size {
             return Err(LoadError::TooLarge { size, limit: self.config.max_component_size });
         }
         recognise(bytes)?;
-        let digest = Digest::of(bytes);
-        let known = match &self.cache {
-            Some(cache) => {
-                let effort = Effort::of(bytes.len(), &self.config);
-                cache.load(&self.wasmtime, &effort.key(&digest))?
-            }
-            None => None,
-        };
-        Ok((digest, known))
+        match &self.cache {
+            Some(cache) => cache.load(&self.wasmtime, digest),
+            None => Ok(None),
+        }
     }
 
+    /// Compiles a component: with the functions that earlier compiles left, and leaving its own.
     async fn compile(
         self: &Arc<Self>,
         bytes: Arc<[u8]>,
         digest: Digest,
-        origin: Origin,
+        origin: Origin<'_>,
     ) -> Result<Loaded, LoadError> {
         let began = Instant::now();
         let size = bytes.len();
-        let compiled = match self.compiler.child_for(origin) {
-            None => {
-                self.blocking(move |engine| {
-                    let file = scratch().map_err(broken)?;
-                    let written = match Effort::of(bytes.len(), &engine.config) {
-                        Effort::Full => output::write(&engine.wasmtime, &bytes, &file),
-                        quick => wasmtime::Engine::new(&settings::compiling(quick))
-                            .and_then(|compiler| output::write(&compiler, &bytes, &file)),
-                    };
-                    written.map_err(refusal)?;
-                    Ok(file)
-                })
-                .await?
+        let program = self.compiler.child_for(origin);
+        // A child's functions are the component's own affair, whatever they are by now.
+        let lineage = if program.is_none() { Some(Lineage::Shared) } else { origin.lineage() };
+        let known = self.cache.as_ref().map(|cache| cache.sources(lineage)).unwrap_or_default();
+        let mut compiled = self.compile_with(&bytes, program, known.clone()).await;
+        if let Err(LoadError::CompilerFailed(reason)) = &compiled
+            && !known.is_empty()
+        {
+            tracing::warn!(%digest, reason, "the compiler failed with functions that were compiled before; compiling all of them");
+            if let Some(cache) = &self.cache {
+                cache.discard_functions(&known);
             }
-            Some(program) => child::compile(program, &bytes, &self.config).await?,
-        };
-        let loaded = self
-            .blocking(move |engine| engine.take_in(&Effort::of(size, &engine.config).key(&digest), compiled))
-            .await?;
+            compiled = self.compile_with(&bytes, program, Sources::default()).await;
+        }
+        let output = Arc::new(Output::open(compiled?).map_err(broken)?);
+        let (new, known) = output.counts();
+        drop(bytes);
+        let taken = output.clone();
+        let loaded = self.blocking(move |engine| engine.take(&digest, &taken)).await?;
         let ms = began.elapsed().as_millis() as u64;
-        tracing::info!(name: Event::ComponentCompiled.name(), %digest, bytes = size, ms, "compiled a component");
+        tracing::info!(name: Event::ComponentCompiled.name(), %digest, bytes = size, new, known, ms, "compiled a component");
+        if let Some(lineage) = lineage {
+            let engine = self.clone();
+            let keep = tokio::task::spawn_blocking(move || {
+                if let Some(cache) = &engine.cache {
+                    cache.keep_functions(lineage, &output);
+                }
+            });
+            // A command may end before anybody else is done; a host has nobody wait for what is of use next time.
+            if self.compiler == Compiler::InProcess {
+                // It says in the log what it could not keep.
+                let _ = keep.await;
+            }
+        }
         Ok(loaded)
+    }
+
+    async fn compile_with(
+        self: &Arc<Self>,
+        bytes: &Arc<[u8]>,
+        program: Option<&Path>,
+        functions: Sources,
+    ) -> Result<File, LoadError> {
+        let Some(program) = program else {
+            let bytes = bytes.clone();
+            return self.blocking(move |engine| engine.compile_in_process(&bytes, &functions)).await;
+        };
+        child::compile(program, bytes, functions, &self.config).await
+    }
+
+    fn compile_in_process(&self, bytes: &[u8], functions: &Sources) -> Result<File, LoadError> {
+        let open =
+            |path: &Option<std::path::PathBuf>| path.as_deref().map(cache::open_own).and_then(Result::ok);
+        let known = Known::open(open(&functions.own), open(&functions.shared));
+        let file = Arc::new(scratch().map_err(broken)?);
+        let room = compiler::room_for_functions(self.config.compile_memory);
+        output::write(bytes, known, room, &file).map_err(refusal)?;
+        file.try_clone().map_err(broken)
     }
 
     /// Compiled code to a component: mapped from the cache's file where there is one, since its
     /// pages can be given back; copied where not.
-    fn take_in(&self, digest: &Digest, compiled: File) -> Result<Loaded, LoadError> {
-        let mut output = Output::open(compiled).map_err(broken)?;
+    fn take(&self, digest: &Digest, output: &Output) -> Result<Loaded, LoadError> {
         if let Some(cache) = &self.cache
-            && let Some(kept) = cache.store(&self.wasmtime, digest, &mut output)?
+            && let Some(kept) = cache.store(&self.wasmtime, digest, output)?
         {
             return Ok(kept);
         }
@@ -146,9 +178,12 @@ fn broken(error: std::io::Error) -> LoadError {
 const MAX_WORDS: usize = 2_000;
 
 /// What it means that compiling failed.
-fn refusal(error: wasmtime::Error) -> LoadError {
-    let text = meaning::words(&error, MAX_WORDS);
-    if error.is::<Unwritten>() { LoadError::CompilerFailed(text) } else { LoadError::Invalid(text) }
+fn refusal(failed: Failed) -> LoadError {
+    match failed {
+        Failed::Refused(error) => LoadError::Invalid(meaning::words(&error, MAX_WORDS)),
+        Failed::NoCompiler(error) => LoadError::CompilerFailed(meaning::words(&error, MAX_WORDS)),
+        Failed::Unwritten(error) => broken(error),
+    }
 }
 
 /// What it means that compiled code cannot be loaded. That the pool is too small for it has no type of
@@ -158,7 +193,7 @@ pub(super) fn unloadable(
     load: impl FnOnce(&wasmtime::Engine) -> wasmtime::Result<Component>,
 ) -> LoadError {
     let text = meaning::words(error, MAX_WORDS);
-    match wasmtime::Engine::new(&settings::compiling(Effort::Full)).and_then(|engine| load(&engine)) {
+    match wasmtime::Engine::new(&settings::compiling()).and_then(|engine| load(&engine)) {
         Ok(_) => LoadError::NeverFits(text),
         Err(_) => LoadError::CompilerFailed(text),
     }
@@ -174,3 +209,6 @@ fn recognise(bytes: &[u8]) -> Result<(), LoadError> {
         _ => Err(LoadError::NotWebAssembly),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,22 @@
 //! Compiling in a process of its own: the child's side. It bounds itself before it reads a byte
 //! of the component, compiles it, and ends.
 //!
-//! It has standard input and output, and what it knows of the host is its [`Order`]. Files, the network
-//! and other processes it cannot touch: `fence.rs`. How it ends is told by its exit code or the signal
+//! It has standard input and output, and what it knows of the host is its [`Order`]. It opens the files of compiled functions that
+//! the order names, to read them; then, and before it reads any of them, it takes from itself
+//! files, the network and other processes: `fence.rs`. How it ends is told by its exit code or the signal
 //! that ended it; with the code of a failure comes a [`Refusal`], the last line of standard error.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::output::{self, Unwritten};
-use super::settings::{self, Effort};
-use super::{fence, meaning};
+use super::incremental::Known;
+use super::output::{self, Failed};
+use super::{cache, fence, meaning};
 
 /// How much lower than the host's the child's priority is: a spinning guest gets thrice its
 /// share of a processor, and no more.
@@ -23,8 +27,10 @@ const NICE: i32 = 5;
 pub(super) struct Order {
     /// The component's size.
     pub(super) bytes: usize,
-    /// How much compiling it is worth.
-    pub(super) effort: Effort,
+    /// Functions that earlier versions of the component left.
+    pub(super) own_functions: Option<PathBuf>,
+    /// Functions that every component may be made of.
+    pub(super) shared_functions: Option<PathBuf>,
     /// The memory that it may use, what it gives included.
     pub(super) memory: u64,
     /// The processor time that it may use.
@@ -61,28 +67,35 @@ pub enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`] says whose fault it is.
-pub fn compile_here(order: &str, mut input: impl Read, to: impl Write) -> Result<(), Refusal> {
+pub fn compile_here(order: &str, mut input: impl Read, to: File) -> Result<(), Refusal> {
     let broken = |what: &str, error: &dyn std::fmt::Display| Refusal::Broken(format!("{what}: {error}"));
     let order: Order = serde_json::from_str(order).map_err(|error| broken("the order is not one", &error))?;
+    // What is not there, or not this user's, is compiled.
+    let open = |path: &Option<PathBuf>| path.as_deref().map(cache::open_own).and_then(Result::ok);
+    let (own, shared) = (open(&order.own_functions), open(&order.shared_functions));
     confine(&order)?;
     tell_of_memory(order.memory);
+    let known = Known::open(own, shared);
     let mut bytes = Vec::with_capacity(order.bytes);
     input.read_to_end(&mut bytes).map_err(|error| broken("cannot read the component", &error))?;
     if bytes.len() != order.bytes {
         return Err(Refusal::Broken("the component did not come whole: the host may have ended".to_owned()));
     }
-    let engine = wasmtime::Engine::new(&settings::compiling(order.effort))
-        .map_err(|error| broken("cannot set up the compiler", &error))?;
-    output::write(&engine, &bytes, to).map_err(|error| {
-        let text = meaning::words(&error, MAX_WORDS);
-        if is_out_of_memory(&error) {
-            Refusal::Memory(text)
-        } else if error.is::<Unwritten>() {
-            Refusal::Broken(text)
-        } else {
-            Refusal::Refused(text)
+    output::write(&bytes, known, room_for_functions(order.memory), &Arc::new(to)).map_err(|failed| {
+        match failed {
+            Failed::NoCompiler(error) => broken("cannot set up the compiler", &error),
+            Failed::Unwritten(error) => broken("cannot give the compiled code", &error),
+            Failed::Refused(error) if is_out_of_memory(&error) => {
+                Refusal::Memory(meaning::words(&error, MAX_WORDS))
+            }
+            Failed::Refused(error) => Refusal::Refused(meaning::words(&error, MAX_WORDS)),
         }
     })
+}
+
+/// How many bytes of new functions are given beside the code: what it leaves of the output's share of the memory.
+pub(super) fn room_for_functions(memory: u64) -> u64 {
+    memory / 16
 }
 
 /// Much of the compiler panics where it is refused memory. Whether that was it is seen by asking for
@@ -132,8 +145,8 @@ fn confine(order: &Order) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How the memory is shared between compiling and the code that comes out. That is a fifth of what
-/// compiling takes at the most, so that a quarter of all is enough for it.
+/// How the memory is shared between compiling and what comes out. The code is a fifth of what compiling takes at the
+/// most, so that a quarter of all is enough for it and for some of its functions ([`room_for_functions`]).
 fn shares(memory: u64) -> (u64, u64) {
     let output = memory / 4;
     (memory - output, output)

@@ -42,7 +42,9 @@ mod enforced {
         // What is open already.
         libc::SYS_read,
         libc::SYS_readv,
+        libc::SYS_pread64,
         libc::SYS_write,
+        libc::SYS_pwrite64,
         libc::SYS_writev,
         libc::SYS_lseek,
         libc::SYS_fstat,

@@ -16,6 +16,8 @@ mod crossing;
 mod describe;
 mod fence;
 mod frames;
+mod functions;
+mod incremental;
 mod lines;
 mod meaning;
 mod names;
@@ -50,6 +52,7 @@ pub use turns::Lane;
 
 use crate::capabilities::{self, CallState, Services};
 use crate::config::EngineConfig;
+use crate::domain::Digest;
 use cache::Cache;
 use threads::GuestThreads;
 
@@ -103,21 +106,41 @@ pub enum Compiler {
     },
 }
 
-/// Where a component comes from.
+/// Where a component comes from: whose earlier versions it may have compiled functions in common with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Origin<'a> {
     /// A file that the operator named.
-    File,
+    File(&'a Path),
+    /// What the data folder keeps.
+    Kept,
     /// Somebody's request.
-    Request,
+    Request {
+        /// Whose: tenant and key.
+        by: &'a str,
+        /// For which agent.
+        agent: &'a str,
+    },
+}
+
+impl Origin<'_> {
+    /// Whose functions a child's are that compiled it, if anybody's.
+    fn lineage(self) -> Option<cache::Lineage> {
+        let name = match self {
+            Self::File(path) => [b"file\0", path.as_os_str().as_encoded_bytes()].concat(),
+            Self::Kept => return None,
+            // Neither has a zero in it.
+            Self::Request { by, agent } => ["request\0", by, "\0", agent].concat().into_bytes(),
+        };
+        Some(cache::Lineage::Of(Digest::of(&name)))
+    }
 }
 
 impl Compiler {
     /// The program that compiles what comes from `origin`; `None` for this process.
-    fn child_for(&self, origin: Origin) -> Option<&Path> {
+    fn child_for(&self, origin: Origin<'_>) -> Option<&Path> {
         match (self, origin) {
-            (Self::InProcess, _) | (Self::ChildForRequests { .. }, Origin::File) => None,
-            (Self::Child { program }, _) | (Self::ChildForRequests { program }, Origin::Request) => {
+            (Self::InProcess, _) | (Self::ChildForRequests { .. }, Origin::File(_) | Origin::Kept) => None,
+            (Self::Child { program }, _) | (Self::ChildForRequests { program }, Origin::Request { .. }) => {
                 Some(program)
             }
         }

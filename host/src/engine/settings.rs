@@ -2,15 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use serde::{Deserialize, Serialize};
-use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
-    WasmBacktraceDetails,
-};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::frames;
 use crate::config::EngineConfig;
-use crate::domain::Digest;
 
 /// What stays mapped in a slot between two calls, in bytes. More is zeroed in vain, less
 /// faults pages in again.
@@ -21,44 +16,15 @@ const STACK_KEEP_RESIDENT: usize = 64 * 1024;
 /// The engine's settings: components, fuel, and a pool in which every component that the
 /// limits allow fits `max_instances` times.
 pub(super) fn running(config: &EngineConfig) -> Config {
-    let mut wasmtime = compiling(Effort::Full);
+    let mut wasmtime = compiling();
     wasmtime.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
     wasmtime
 }
 
-/// How much compiling is worth. Code of either kind runs in the same engine, on the same fuel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Effort {
-    /// With optimisation.
-    Full,
-    /// Half of that time, without.
-    Quick,
-}
-
-impl Effort {
-    /// What a component of `size` bytes is worth.
-    pub(super) fn of(size: usize, config: &EngineConfig) -> Self {
-        if size as u64 > config.optimise_up_to { Self::Quick } else { Self::Full }
-    }
-
-    /// What the cache calls a component's code of this kind: hosts of both kinds can share it.
-    pub(super) fn key(self, digest: &Digest) -> Digest {
-        match self {
-            Self::Full => *digest,
-            Self::Quick => Digest::of(format!("quick {digest}").as_bytes()),
-        }
-    }
-}
-
 /// What compiled code depends on: the same wherever it is compiled. The pool is no part of it,
 /// and costs a process that only compiles its start.
-pub(super) fn compiling(effort: Effort) -> Config {
+pub(super) fn compiling() -> Config {
     let mut wasmtime = Config::new();
-    if effort == Effort::Quick {
-        wasmtime.cranelift_opt_level(OptLevel::None);
-        wasmtime.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
-    }
     wasmtime.wasm_component_model(true);
     wasmtime.consume_fuel(true);
     wasmtime.memory_init_cow(true);
@@ -110,12 +76,12 @@ mod tests {
 
     #[test]
     fn code_of_other_settings_is_other_code() {
-        let ours = compatibility(&compiling(Effort::Full));
-        assert_eq!(ours, compatibility(&compiling(Effort::Full)));
-        let mut loose = compiling(Effort::Full);
+        let ours = compatibility(&compiling());
+        assert_eq!(ours, compatibility(&compiling()));
+        let mut loose = compiling();
         loose.cranelift_nan_canonicalization(false);
         assert_ne!(ours, compatibility(&loose));
-        let mut loose = compiling(Effort::Full);
+        let mut loose = compiling();
         loose.relaxed_simd_deterministic(false);
         assert_ne!(ours, compatibility(&loose));
     }

@@ -125,13 +125,19 @@ fn contents(folder: &Path) -> HashMap<String, Code> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::sync::Arc;
 
     use super::super::cache::{Cache, compatibility};
+    use super::super::incremental::Known;
     use super::super::output::Output;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn engine() -> wasmtime::Engine {
+        wasmtime::Engine::new(&super::super::settings::compiling()).expect("an engine")
+    }
 
     struct Bench {
         data: tempfile::TempDir,
@@ -140,7 +146,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self { data: tempfile::tempdir().expect("a folder"), engine: wasmtime::Engine::default() }
+            Self { data: tempfile::tempdir().expect("a folder"), engine: engine() }
         }
 
         fn open(&self, size: u64) -> Cache {
@@ -167,6 +173,10 @@ mod tests {
         format!("{}.{}.cwasm", Digest::of(&[number]), Digest::of(b"content"))
     }
 
+    fn functions(number: u8) -> String {
+        format!("{}.functions", Digest::of(&[number]))
+    }
+
     #[test]
     fn what_nobody_uses_goes_and_what_may_be_in_use_stays() {
         let bench = Bench::new();
@@ -175,6 +185,7 @@ mod tests {
         let stays = [
             bench.file(&own, &name(1), 29 * DAY),
             bench.file(&own, &lines, 300 * DAY),
+            bench.file(&own, &functions(3), 29 * DAY),
             bench.file(other, &name(1), 6 * DAY),
             bench.file(&own, ".writing-now", Duration::ZERO),
             bench.file(other, ".writing-now", Duration::ZERO),
@@ -183,6 +194,8 @@ mod tests {
         ];
         let goes = [
             bench.file(&own, &name(2), 31 * DAY),
+            bench.file(&own, &functions(4), 31 * DAY),
+            bench.file(other, &functions(4), 8 * DAY),
             bench.file(&own, &format!("{}.lines", Digest::of(&[2])), 31 * DAY),
             bench.file(other, &name(2), 8 * DAY),
             bench.file(&own, ".writing-then", 2 * HOUR),
@@ -210,7 +223,7 @@ mod tests {
         let bench = Bench::new();
         let (own, other) = (bench.own(), "0123456789abcdef");
         let oldest = bench.file(other, &name(1), 3 * DAY);
-        let older = bench.file(&own, &name(2), 2 * DAY);
+        let older = bench.file(&own, &functions(2), 2 * DAY);
         let newer = bench.file(&own, &name(3), DAY);
         let newest = bench.file(other, &name(4), HOUR);
         let there = || [&oldest, &older, &newer, &newest].map(|path| path.exists());
@@ -227,12 +240,12 @@ mod tests {
         let text = |name: &str| format!("(component (core module (func (export {name:?}))))");
         let mut stored = Vec::new();
         for name in ["one", "two"] {
-            let mut file = super::super::output::scratch().expect("a file");
+            let file = Arc::new(super::super::output::scratch().expect("a file"));
             let component = wat::parse_str(text(name)).expect("a component");
-            super::super::output::write(&bench.engine, &component, &mut file).expect("compiled");
+            super::super::output::write(&component, Known::default(), 0, &file).expect("compiled");
             let digest = Digest::of(&component);
-            let mut output = Output::open(file).expect("compiled");
-            cache.store(&bench.engine, &digest, &mut output).expect("it fits").expect("it is kept");
+            let output = Output::open(file.try_clone().expect("a file")).expect("compiled");
+            cache.store(&bench.engine, &digest, &output).expect("it fits").expect("it is kept");
             stored.push(digest);
         }
         for digest in &stored {

@@ -299,7 +299,8 @@ impl Operations {
                 Ok((read, Value::Object(settings).to_string()))
             };
             let may_place = operations.may_place(&who);
-            let registration = Registration { key: key.clone(), component, place, may_place };
+            let by = format!("{}/{}", who.tenant, who.key_id);
+            let registration = Registration { key: key.clone(), component, place, may_place, by };
             let changed = operations.registry().register(registration, read).await;
             let changed = changed.map_err(|error| register_failure(&id, error))?;
             let registered = match (&changed.before, &changed.after.record().pending) {

@@ -212,7 +212,7 @@ impl Loader {
     pub(super) async fn file(&self, path: &Path) -> Result<Arc<PreparedComponent>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
         let (bytes, digest) = self.read(path).await?;
-        self.prepare(bytes, digest, Origin::File, path.display().to_string()).await
+        self.prepare(bytes, digest, Origin::File(path), path.display().to_string()).await
     }
 
     /// The same, if it is the component with this digest; `None` if it is another, or none.
@@ -220,7 +220,11 @@ impl Loader {
         let _permit = self.reading.acquire().await.ok()?;
         let (bytes, digest) = self.read(path).await.ok()?;
         let shown = || path.display().to_string();
-        if digest == *wanted { self.prepare(bytes, digest, Origin::File, shown()).await.ok() } else { None }
+        if digest == *wanted {
+            self.prepare(bytes, digest, Origin::File(path), shown()).await.ok()
+        } else {
+            None
+        }
     }
 
     /// Links the component of this digest that the store has, if it has it whole.
@@ -236,7 +240,7 @@ impl Loader {
         let path = store.component(&digest).display().to_string();
         let read = tokio::task::spawn_blocking(move || store.read(&digest, limit)).await;
         let bytes = read.map_err(|_| LoadFailure::Interrupted)?.map_err(|error| not_read(error, digest))?;
-        self.prepare(bytes.into(), digest, Origin::File, path).await
+        self.prepare(bytes.into(), digest, Origin::Kept, path).await
     }
 
     /// The digest of the component that this path is for, if it is one of the store's.
@@ -256,18 +260,22 @@ impl Loader {
         }
     }
 
-    /// Links the component that these bytes are.
-    pub(super) async fn bytes(&self, bytes: Arc<[u8]>) -> Result<Arc<PreparedComponent>, LoadFailure> {
+    /// Links the component that these bytes are, which somebody sent for an agent.
+    pub(super) async fn bytes(
+        &self,
+        bytes: Arc<[u8]>,
+        from: Origin<'_>,
+    ) -> Result<Arc<PreparedComponent>, LoadFailure> {
         let _permit = self.reading.acquire().await.map_err(|_| LoadFailure::Interrupted)?;
         let (bytes, digest) = digested(bytes).await?;
-        self.prepare(bytes, digest, Origin::Request, "the component".to_owned()).await
+        self.prepare(bytes, digest, from, "the component".to_owned()).await
     }
 
     async fn prepare(
         &self,
         bytes: Arc<[u8]>,
         digest: Digest,
-        origin: Origin,
+        origin: Origin<'_>,
         shown: String,
     ) -> Result<Arc<PreparedComponent>, LoadFailure> {
         if let Some(prepared) = self.known(&digest) {
@@ -275,7 +283,7 @@ impl Loader {
             self.keep(digest, bytes, || ()).await?;
             return Ok(prepared);
         }
-        let component = match self.engine.load(bytes.clone(), origin).await {
+        let component = match self.engine.load(bytes.clone(), digest, origin).await {
             Ok(component) => Arc::new(component),
             Err(reason) => {
                 // What was compiled of it serves nobody.

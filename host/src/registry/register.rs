@@ -23,6 +23,7 @@ use super::versions::ChangeError;
 use crate::config::{AgentConfig, Config, Problems, agent_from_json, agent_to_json};
 use crate::domain::rights::Decision;
 use crate::domain::{AgentId, AgentKey, Approved, Capability, Digest};
+use crate::engine::Origin;
 use crate::telemetry::event::Event;
 
 /// The most agents that one request makes of a template.
@@ -153,6 +154,8 @@ pub struct Registration {
     pub place: Place,
     /// Whether it may go there.
     pub may_place: MayPlace,
+    /// Who registers it: tenant and key.
+    pub by: String,
 }
 
 /// The code of an agent that is registered.
@@ -199,14 +202,16 @@ impl Registry {
     ) -> Result<Changed, RegisterError> {
         let began = Instant::now();
         let _place = self.inner.registering.try_acquire().map_err(|_| RegisterError::Busy)?;
-        let Registration { key, component, place, may_place } = registration;
+        let Registration { key, component, place, may_place, by } = registration;
         let over = match self.entry(&key) {
             Err(_) => None,
             Ok(entry) if !entry.is_registered() => return Err(ChangeError::OfTheFile(key.id).into()),
             Ok(_) if place == Place::New => return Err(RegisterError::Exists(key.id)),
             Ok(entry) => Some(entry),
         };
-        let prepared = self.component(component).await?;
+        let agent = format!("{}/{}", key.tenant, key.id);
+        let from = Origin::Request { by: &by, agent: &agent };
+        let prepared = self.component(component, from).await?;
         let (config, text) = settings(&prepared.digest())?;
         let config = Arc::new(config);
         let approved = over.as_ref().map(|entry| entry.record().approved.clone()).unwrap_or_default();
@@ -330,10 +335,14 @@ impl Registry {
         Ok(removed)
     }
 
-    async fn component(&self, component: Component) -> Result<Arc<PreparedComponent>, RegisterError> {
+    async fn component(
+        &self,
+        component: Component,
+        from: Origin<'_>,
+    ) -> Result<Arc<PreparedComponent>, RegisterError> {
         let failed = |failure| RegisterError::Change(ChangeError::Failed(failure));
         match component {
-            Component::Bytes(bytes) => self.inner.loader.bytes(bytes).await.map_err(failed),
+            Component::Bytes(bytes) => self.inner.loader.bytes(bytes, from).await.map_err(failed),
             Component::Digest(digest) => match self.stored(&digest).await {
                 Err(LoadFailure::Missing { .. }) => Err(RegisterError::NoComponent(digest)),
                 other => other.map_err(failed),

@@ -16,9 +16,6 @@ use crate::config::{self, Config, LogFormat, ProcessEnvironment};
 use crate::telemetry::{self, Format};
 use builder::Builder;
 
-/// The largest component that is worth optimising while it is written, in bytes.
-const OPTIMISE_UP_TO: u64 = 1024 * 1024;
-
 /// Arguments of `stockade dev`.
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
@@ -39,8 +36,6 @@ pub(super) fn run(global: &Global, args: DevArgs) -> anyhow::Result<Exit> {
         args.serve.apply(config);
         // The author wants to see the failure.
         config.reload.rollback = false;
-        // The author waits for a large component.
-        config.engine.optimise_up_to = config.engine.optimise_up_to.min(OPTIMISE_UP_TO);
     };
     let file = SettingsFile { path: global.config.clone(), adjust: Box::new(adjust) };
     (file.adjust)(&mut config);

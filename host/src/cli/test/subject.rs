@@ -14,7 +14,7 @@ use crate::capabilities::{AgentRights, Line, Services};
 use crate::cli::output;
 use crate::config::cases::CannedFigures;
 use crate::config::{Config, Limits};
-use crate::domain::{AgentId, CapabilityScope, Failure, Grants, Reply, RequestId, Task, TaskText};
+use crate::domain::{AgentId, CapabilityScope, Digest, Failure, Grants, Reply, RequestId, Task, TaskText};
 use crate::engine::{Compiler, Description, Engine, Invocation, LinkedComponent, Origin, Spent};
 use crate::storage::files::read_file;
 
@@ -83,7 +83,8 @@ impl Subject {
             output::note(&format!("compiling {file} ({mebibytes} MiB), unless that was done before"));
         }
         let began = Instant::now();
-        let loaded = engine.load(bytes.into(), Origin::File).await;
+        let digest = Digest::of(&bytes);
+        let loaded = engine.load(bytes.into(), digest, Origin::File(path)).await;
         let problem = loaded.as_ref().err().map(ToString::to_string);
         let reason = "a host refuses a component that does not fit the contract or its limits";
         let mut rows = vec![row("the component loads", reason, began, problem)];

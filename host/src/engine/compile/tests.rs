@@ -1,0 +1,215 @@
+//! What compiles take from each other: the same code, whatever was there before, and nothing from a compiler that somebody took over.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::super::functions::{Compiled, Functions, Key};
+use super::super::incremental::Told;
+use super::*;
+use crate::config::{Config, EngineConfig};
+
+/// A component of functions that compute something with these numbers.
+fn component(numbers: &[i32]) -> Vec<u8> {
+    let function = |number: &i32| {
+        format!(
+            "(func (export \"f{number}\") (param i32) (result i32) (i32.mul (i32.add (local.get 0) (i32.const {number})) (local.get 0)))"
+        )
+    };
+    let functions: String = numbers.iter().map(function).collect();
+    let text = format!("(component (core module $m {functions}) (core instance (instantiate $m)))");
+    wat::parse_str(text).expect("a component")
+}
+
+fn known(sources: &Sources) -> Known {
+    let open = |path: &Option<PathBuf>| path.as_deref().map(|path| cache::open_own(path).expect("a file"));
+    Known::open(open(&sources.own), open(&sources.shared))
+}
+
+fn compiled(component: &[u8], known: Known) -> Output {
+    let file = Arc::new(scratch().expect("a file"));
+    output::write(component, known, 1 << 20, &file).expect("compiled");
+    Output::open(file.try_clone().expect("a file")).expect("it fits")
+}
+
+fn code(output: &Output) -> Vec<u8> {
+    let mut code = Vec::new();
+    output.code().and_then(|mut from| from.read_to_end(&mut code)).expect("compiled code");
+    code
+}
+
+/// The functions that a compile gave, with their forms.
+fn forms(output: &Output) -> HashMap<Key, Vec<u8>> {
+    let (new, _, file) = output.functions().expect("functions");
+    let form = |one: &Compiled| {
+        let mut form = vec![0; one.length as usize];
+        file.read_exact_at(&mut form, one.at).expect("its form");
+        (one.key, form)
+    };
+    new.iter().map(form).collect()
+}
+
+struct Bench {
+    data: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { data: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn config() -> EngineConfig {
+        EngineConfig { max_instances: 1, trial_instances: 1, ..Config::defaults(Path::new("/")).engine }
+    }
+
+    fn engine(&self, compiler: Compiler) -> Arc<Engine> {
+        let handle = tokio::runtime::Handle::current();
+        let engine = Engine::new(&Self::config(), Some(self.data.path()), compiler, Arc::default(), handle);
+        Arc::new(engine.expect("an engine"))
+    }
+
+    /// A program in the place of the compiler.
+    fn program(&self, text: &str) -> Compiler {
+        let program = self.data.path().join("program");
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o700).open(&program).expect("a file");
+        file.write_all(text.as_bytes()).expect("a script");
+        Compiler::Child { program }
+    }
+}
+
+/// Waits for what the background does.
+async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < until, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_code_is_the_same_whatever_was_known() {
+    let bench = Bench::new();
+    let engine = bench.engine(Compiler::InProcess);
+    let cache = engine.cache.as_ref().expect("a cache");
+    let mut numbers: Vec<i32> = (1..=100).collect();
+    let before = component(&numbers);
+    numbers[50] = 1_000;
+    let after = component(&numbers);
+    // Cranelift knows some functions again only after it met them in other company.
+    let is_known = |output: &Output| output.counts().1 > 2 * output.counts().0;
+
+    let cold = compiled(&before, Known::default());
+    let (all, none) = cold.counts();
+    assert!(all >= 100 && none == 0);
+    cache.keep_functions(Lineage::Shared, &cold);
+
+    let warm = compiled(&before, known(&cache.sources(Some(Lineage::Shared))));
+    assert!(is_known(&warm), "{:?}", warm.counts());
+    assert_eq!(code(&warm), code(&cold));
+
+    // One function was edited: it is compiled, and hardly another one.
+    let edited = compiled(&after, known(&cache.sources(Some(Lineage::Shared))));
+    assert!(edited.counts().0 >= 1 && is_known(&edited), "{:?}", edited.counts());
+    assert_eq!(code(&edited), code(&compiled(&after, Known::default())));
+    cache.keep_functions(Lineage::Shared, &edited);
+
+    // Both versions are known from now on, in whatever lineage.
+    let reads = cache.sources(Some(Lineage::Of(Digest::of(b"a child's"))));
+    assert_eq!(reads.own, None);
+    for version in [&before, &after] {
+        assert!(is_known(&compiled(version, known(&reads))));
+    }
+}
+
+#[tokio::test]
+async fn what_a_compiler_that_was_taken_over_forges_reaches_its_own_component_alone() {
+    let bench = Bench::new();
+    let (hostile, victim) = (component(&[7]), component(&[1, 2, 3]));
+    let honest = compiled(&victim, Known::default());
+    let forged: HashMap<Key, Vec<u8>> =
+        forms(&honest).into_iter().map(|(key, form)| (key, [b"forged".to_vec(), form].concat())).collect();
+
+    // The output of a child that compiled its own component, and gives functions of another one.
+    let mut file = fs::File::create(bench.data.path().join("given")).expect("a file");
+    let mut told = Told::default();
+    for (key, form) in &forged {
+        file.write_all(form).expect("written");
+        let length = u32::try_from(form.len()).expect("a length");
+        told.new.push(Compiled { key: *key, at: told.end, length });
+        told.end += u64::from(length);
+    }
+    let own = code(&compiled(&hostile, Known::default()));
+    output::finish(&told, &own, b"", &file).expect("written");
+    let given = bench.data.path().join("given");
+    let script = format!("#!/bin/sh\n/bin/cat > /dev/null\nexec /bin/cat {}\n", given.display());
+
+    let engine = bench.engine(bench.program(&script));
+    let cache = engine.cache.as_ref().expect("a cache");
+    for origin in [
+        Origin::File(Path::new("/agents/hostile.wasm")),
+        Origin::Request { by: "default/mallory", agent: "default/hostile" },
+    ] {
+        // It is no agent; its code was compiled, and kept, before that is seen.
+        let refused = engine.load(hostile.clone().into(), Digest::of(&hostile), origin).await.err();
+        assert!(matches!(refused, Some(LoadError::NotAnAgent { .. })), "{refused:?}");
+        let there = eventually("its functions are kept", || cache.sources(origin.lineage()).own).await;
+        let kept = Functions::open(cache::open_own(&there).expect("a file")).expect("it is sound");
+        assert!(forged.iter().all(|(key, form)| kept.get(key).as_ref() == Some(form)));
+        cache.forget([&Digest::of(&hostile)]);
+    }
+    // Nobody else reads them: not the same key's other agents, not another key's for the same agent.
+    for origin in [
+        Origin::File(Path::new("/agents/victim.wasm")),
+        Origin::Request { by: "default/mallory", agent: "default/victim" },
+        Origin::Request { by: "default/alice", agent: "default/hostile" },
+        Origin::Kept,
+    ] {
+        let reads = cache.sources(origin.lineage());
+        assert!(reads.is_empty(), "{origin:?} reads {reads:?}");
+    }
+    // What is compiled in-process reads no child's.
+    assert!(cache.sources(Some(Lineage::Shared)).is_empty());
+    let here = bench.engine(Compiler::InProcess);
+    let refused = here.load(victim.clone().into(), Digest::of(&victim), Origin::Kept).await;
+    assert!(matches!(refused.err(), Some(LoadError::NotAnAgent { .. })));
+    let cached = cache.files_of(&Digest::of(&victim));
+    let (path, _) = cached.first().expect("its code is kept");
+    assert_eq!(fs::read(path).expect("its code"), code(&honest));
+}
+
+#[tokio::test]
+async fn where_the_compiler_fails_with_what_was_known_everything_is_compiled() {
+    let bench = Bench::new();
+    let given = bench.data.path().join("given");
+    let file = fs::File::create(&given).expect("a file");
+    let mut told = Told { end: 4, ..Told::default() };
+    told.new.push(Compiled { key: [1; 32], at: 0, length: 4 });
+    file.write_all_at(b"form", 0).expect("written");
+    let of = component(&[7]);
+    output::finish(&told, &code(&compiled(&of, Known::default())), b"", &file).expect("written");
+    let asked = bench.data.path().join("asked");
+    let script = format!(
+        "#!/bin/sh\n/bin/cat > /dev/null\ncase \"$2\" in\n*own_functions\\\":\\\"*) echo with >> {asked}; exit 3;;\n\
+         *) echo without >> {asked}; exec /bin/cat {given};;\nesac\n",
+        asked = asked.display(),
+        given = given.display()
+    );
+    let engine = bench.engine(bench.program(&script));
+    let cache = engine.cache.as_ref().expect("a cache");
+    let origin = Origin::File(Path::new("/agents/one.wasm"));
+    for number in [7, 8] {
+        let version = component(&[number]);
+        let result = engine.load(version.clone().into(), Digest::of(&version), origin).await.err();
+        assert!(matches!(result, Some(LoadError::NotAnAgent { .. })), "{result:?}");
+        eventually("its functions are kept", || cache.sources(origin.lineage()).own).await;
+    }
+    assert_eq!(fs::read_to_string(&asked).expect("what was asked"), "without\nwith\nwithout\n");
+}
