@@ -142,6 +142,12 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
     invalid(register(&server, &wrong, &plain(1)), &["limits.fuel", "queue"]);
     invalid(replace(&server, "guest", &named["id"].clone(), &plain(1)), &["object"]);
     invalid(replace(&server, "guest", &json!({ "id": "other" }), &plain(1)), &["`id`", "guest"]);
+    // However many words of a list are wrong, no more are told than anybody reads.
+    let words: Vec<String> = (0..20_000).map(|number| format!("word-{number}")).collect();
+    let many = json!({ "id": "guest", "grants": { "system": { "figures": words } } });
+    let reply = register(&server, &many, &plain(1));
+    assert!(reply.text.len() < 16 * 1024, "{} bytes", reply.text.len());
+    invalid(reply, &["`word-0`", "20000 problems, of which 50 are shown"]);
     // Components.
     invalid(server.post("/api/agents", &named), &["`component`", "multipart"]);
     let by = |component: Value| server.post("/api/agents", &json!({ "id": "guest", "component": component }));

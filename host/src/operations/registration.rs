@@ -361,14 +361,25 @@ fn runs(snapshot: &Snapshot, who: &Principal, digest: &Digest) -> bool {
             .any(|entry| entry.record().names(digest))
 }
 
-/// The settings' problems, with keys as the client wrote them.
+/// The most problems of settings that are told.
+const PROBLEMS_SHOWN: usize = 50;
+
+/// The settings' problems, with keys as the client wrote them: as many as anybody reads, since a list in the
+/// settings can have tens of thousands of wrong words.
 fn problem_text(id: &AgentId, problems: &Problems) -> String {
     let prefix = format!("agents.{id}.");
-    let lines = problems.problems.iter().map(|problem| {
+    let lines = problems.problems.iter().take(PROBLEMS_SHOWN).map(|problem| {
         let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         format!("{}{help}", problem.message.replace(&prefix, ""))
     });
-    lines.collect::<Vec<_>>().join(". ")
+    let mut text = lines.collect::<Vec<_>>().join(". ");
+    if problems.problems.len() > PROBLEMS_SHOWN {
+        text.push_str(&format!(
+            ". {} problems, of which {PROBLEMS_SHOWN} are shown",
+            problems.problems.len()
+        ));
+    }
+    text
 }
 
 fn register_failure(id: &AgentId, error: RegisterError) -> Failure {
