@@ -60,11 +60,9 @@ impl CallState {
         if let Err(message) = self.allowed(&needs) {
             return Ok(Err(Refused::Denied(message)));
         }
-        // What a backend does before it waits may take long.
+        // Nobody knows how long a backend takes before it waits.
         self.leave_inline().await;
         let services = self.backends.0.clone();
-        // Nobody knows how long it takes.
-        self.leave_inline().await;
         let answer = run(&services).await;
         if let Ok(answer) = &answer {
             self.meter.charge_bytes(size(answer))?;
