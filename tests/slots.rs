@@ -103,3 +103,25 @@ fn sandboxes_are_the_bound_of_calls_that_sleep() {
     drop(asleep);
     server.wait_for_load("sleeps", 0, 0);
 }
+
+#[test]
+fn one_agent_that_wakes_keeps_no_other_out() {
+    for slots in [2, 8] {
+        let server = server(slots, &["wakes"]);
+        // More of them than there are slots sleep, and then they compute for as long as they like.
+        let awake: Vec<_> = (0..slots + 2).map(|_| begin(&server, "wakes", "wake 1000")).collect();
+        server.wait_for_load("wakes", u64::from(slots + 2), 0);
+        let mut waiting = Vec::new();
+        poll_until("its next calls wait", || {
+            waiting.push(begin(&server, "wakes", "echo x"));
+            (server.agent("wakes")["queued"].as_u64() > Some(0)).then_some(())
+        });
+        for number in 0..10 {
+            let answer = server.call("echo", &format!("call {number}")).expect(200);
+            assert!(answer["response"].as_str().is_some_and(|text| text.contains("call")), "{answer}");
+        }
+        assert_eq!(server.agent("wakes")["running"], slots + 2);
+        drop((awake, waiting));
+        server.wait_for_load("wakes", 0, 0);
+    }
+}

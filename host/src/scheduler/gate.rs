@@ -221,16 +221,23 @@ impl Counts {
     fn has_room_for(&self, lane: &Lane) -> bool {
         let sandboxes = if lane.running == 0 { self.sandboxes } else { but_kept(self.sandboxes) };
         let has_slot = match lane.computing {
-            // Where more compute than there are slots, since they were woken, what is kept is kept still.
-            0 => self.computing < self.slots || self.agents_computing < self.slots / KEPT,
+            0 => self.computing < self.slots || self.has_kept_slot(),
             _ => self.computing < but_kept(self.slots),
         };
         has_slot && self.running < sandboxes && lane.running < lane.limit
     }
 
+    /// Whether there is a slot for an agent of which nothing computes, though none is free. Those that are kept are
+    /// kept beside calls that were woken, too: filling them takes as many agents as filling all slots does otherwise.
+    /// One agent that wakes keeps nobody out, however few slots there are.
+    fn has_kept_slot(&self) -> bool {
+        let kept = self.slots / KEPT;
+        self.agents_computing <= if self.computing > self.slots { kept.max(1) } else { kept }
+    }
+
     /// Whether there is no room for anybody.
     fn is_full(&self) -> bool {
-        let no_slot = self.computing >= self.slots && self.agents_computing >= self.slots / KEPT;
+        let no_slot = self.computing >= self.slots && !self.has_kept_slot();
         no_slot || self.running >= self.sandboxes
     }
 }
@@ -411,6 +418,8 @@ impl Slot for Held {
     fn acquire(&self) {
         self.change(|state, slots| {
             state.compute_more(&self.agent);
+            // Above all slots, one is kept for another agent: it may wait already.
+            state.wake();
             slots + 1
         });
     }
@@ -622,13 +631,14 @@ mod tests {
     async fn who_waits_for_the_host_keeps_a_sandbox_and_no_slot() {
         let gate = Gate::new(2, 64);
         let asleep: Vec<Running> = (0..20)
-            .map(|_| {
-                let call = admitted(&gate, "a", (64, 0)).expect("a slot is free");
+            .map(|number| {
+                let name = ["a", "d"][number % 2];
+                let call = admitted(&gate, name, (64, 0)).expect("a slot is free");
                 call.slot.release();
                 call
             })
             .collect();
-        assert_eq!((gate.occupancy(&agent("a")), computing(&gate)), ((20, 0), 0));
+        assert_eq!((gate.occupancy(&agent("a")), computing(&gate)), ((10, 0), 0));
         let other = admitted(&gate, "b", (64, 0)).expect("all slots are free");
         // They are woken: none of them waits, and who is new does.
         asleep.iter().for_each(|call| call.slot.acquire());
@@ -665,6 +675,33 @@ mod tests {
         assert_eq!(computing(&gate), 16);
         assert!(admitted(&gate, "d", (16, 0)).is_some(), "one agent has all slots, and more are kept");
         assert!(admitted(&gate, "a", (64, 0)).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_agent_that_was_woken_keeps_nobody_out_however_few_slots_there_are() {
+        for slots in [1, 2, 4, 7, 8, 9, 15, 16] {
+            let gate = Gate::new(slots, 64);
+            let mut woken = Vec::new();
+            for _ in 0..=slots {
+                let call = admitted(&gate, "a", (64, 0)).expect("nobody computes");
+                call.slot.release();
+                woken.push(call);
+            }
+            woken.iter().for_each(|call| call.slot.acquire());
+            assert_eq!(computing(&gate), slots + 1);
+            let first = admitted(&gate, "b", (64, 1));
+            assert!(first.is_some(), "of {slots} slots none is left");
+            assert!(admitted(&gate, "b", (64, 0)).is_none(), "its next call waits for its first");
+            // Who comes after it has its turn when it ends.
+            let room = Room { running: 64, queued: 1 };
+            let mut next = match gate.enter(&agent("c"), 0, room) {
+                Ok(Entered::Permit(_)) => continue,
+                Ok(Entered::Queued(place)) => place,
+                Err(refused) => panic!("{refused:?}"),
+            };
+            drop(first);
+            assert!(next.go.try_recv().is_ok(), "{slots} slots");
+        }
     }
 
     #[tokio::test]

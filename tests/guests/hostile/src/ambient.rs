@@ -21,6 +21,12 @@ pub(crate) fn sleep(call: &mut Call<'_>) -> Result<Reply, Failure> {
     Ok(Reply::text(format!("slept {milliseconds} ms")))
 }
 
+/// Sleeps, and then computes until something ends it.
+pub(crate) fn wake(call: &mut Call<'_>) -> Result<Reply, Failure> {
+    sleep(call)?;
+    crate::compute::endless(call)
+}
+
 /// Reads the environment, the arguments and the working folder.
 pub(crate) fn environment(_: &mut Call<'_>) -> Result<Reply, Failure> {
     let mut got: Vec<String> =

@@ -63,6 +63,7 @@ const BEHAVIOURS: &[(&str, &str, Behaviour)] = &[
     ("memory-hold", "MIB", memory::hold),
     ("memory-fill", "MIB TIMES", memory::fill),
     ("sleep", "MILLISECONDS", ambient::sleep),
+    ("wake", "MILLISECONDS", ambient::wake),
     ("environment", "", ambient::environment),
     ("files", "", ambient::files),
     ("sockets", "", ambient::sockets),
