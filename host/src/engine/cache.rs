@@ -58,6 +58,11 @@ const LINEAGE_BYTES: u64 = 128 << 20;
 /// The same for those that all compiles share.
 const SHARED_BYTES: u64 = 256 << 20;
 
+/// What is less than this part of a lineage's file is compiled again rather than that all is written again: else a
+/// stranger's component of one function would have the host write as much as there may be at the most. Functions that
+/// all compiles share are of many sizes, and nobody's who wishes ill.
+const LITTLE: u64 = 64;
+
 /// Whose compiled functions these are: each may be written by compiles of the one kind only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lineage {
@@ -236,7 +241,12 @@ impl Cache {
 
     /// What a compile may read whose functions will be `lineage`'s.
     pub(super) fn sources(&self, lineage: Option<Lineage>) -> Sources {
-        let there = |lineage| Some(self.functions_path(lineage)).filter(|path| path.is_file());
+        let there = |lineage| {
+            let path = self.functions_path(lineage);
+            // Who reads it may not say so itself. What cannot be noted is removed too early, and compiled again.
+            let _ = open_own(&path).ok()?.set_modified(SystemTime::now());
+            Some(path)
+        };
         match lineage {
             Some(Lineage::Shared) => Sources { own: there(Lineage::Shared), shared: None },
             own => Sources { own: own.and_then(there), shared: there(Lineage::Shared) },
@@ -250,12 +260,7 @@ impl Cache {
             .functions()
             .and_then(|(new, used, forms)| self.write_functions(lineage, &used, (&new, forms), unsound.own));
         // A child says so of the shared ones, and may lie: they are looked at.
-        let mended = if unsound.shared {
-            output::scratch()
-                .and_then(|none| self.write_functions(Lineage::Shared, &Used::default(), (&[], &none), true))
-        } else {
-            Ok(())
-        };
+        let mended = if unsound.shared { self.mend_shared() } else { Ok(()) };
         if let Err(error) = kept.and(mended) {
             tracing::warn!(folder = %self.folder.display(), %error, "could not keep compiled functions");
         }
@@ -284,7 +289,11 @@ impl Cache {
             // It was used, whatever comes of this.
             let _ = before.file().set_modified(SystemTime::now());
         }
-        if new.is_empty() && !(damaged && before.is_some()) {
+        let bytes: u64 = new.iter().map(|one| u64::from(one.length)).sum();
+        let standing =
+            before.as_ref().map_or(0, |before| before.file().metadata().map_or(0, |file| file.len()));
+        let is_little = new.is_empty() || (lineage != Lineage::Shared && bytes < standing / LITTLE);
+        if is_little && !(damaged && before.as_ref().is_some_and(Functions::has_damaged)) {
             return Ok(());
         }
         let mut file = self.writing_file()?;
@@ -295,17 +304,24 @@ impl Cache {
         if written.damaged > 0 {
             discarded(&path, "its content is damaged");
         }
-        let grown = before.map_or(0, |before| before.file().metadata().map_or(0, |metadata| metadata.len()));
-        self.grew(written.bytes.saturating_sub(grown));
+        self.grew(written.bytes.saturating_sub(standing));
         Ok(())
     }
 
-    /// Removes the functions that a compile with these failed on: the compile's own, or else the other ones.
+    /// Removes the functions that a compile with these failed on, and without them did not: the compile's own. Of those
+    /// that others read, too, what is damaged goes: a compiler that a component took over fails when it likes.
     pub(super) fn discard_functions(&self, sources: &Sources) {
-        if let Some(path) = sources.own.as_ref().or(sources.shared.as_ref()) {
+        if let Some(path) = &sources.own {
             discarded(path, "the compiler failed with them");
             let _ = fs::remove_file(path);
+        } else if let Err(error) = self.mend_shared() {
+            tracing::warn!(folder = %self.folder.display(), %error, "could not look at compiled functions");
         }
+    }
+
+    /// Removes from the functions that every compile may read what is damaged.
+    fn mend_shared(&self) -> std::io::Result<()> {
+        self.write_functions(Lineage::Shared, &Used::default(), (&[], &output::scratch()?), true)
     }
 
     fn writing_file(&self) -> std::io::Result<tempfile::NamedTempFile> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Component;
 
 use super::cache::{self, Lineage, Sources};
@@ -32,13 +33,13 @@ impl Engine {
         origin: Origin<'_>,
     ) -> Result<LinkedComponent, LoadError> {
         let closed = |_| LoadError::Interrupted;
-        let _permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
+        let permit = self.compiling.clone().acquire_owned().await.map_err(closed)?;
         let size = bytes.len() as u64;
         let wanted = bytes.clone();
         let known = self.blocking(move |engine| engine.look_up(&wanted, &digest)).await?;
         let loaded = match known {
             Some(loaded) => loaded,
-            None => self.compile(bytes, digest, origin).await?,
+            None => self.compile(bytes, digest, origin, permit).await?,
         };
         self.blocking(move |engine| {
             let inspected = inspect(&engine.wasmtime, &loaded.component)?;
@@ -88,6 +89,7 @@ impl Engine {
         bytes: Arc<[u8]>,
         digest: Digest,
         origin: Origin<'_>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Loaded, LoadError> {
         let began = Instant::now();
         let size = bytes.len();
@@ -100,10 +102,17 @@ impl Engine {
             && !known.is_empty()
         {
             tracing::warn!(%digest, reason, "the compiler failed with functions that were compiled before; compiling all of them");
-            if let Some(cache) = &self.cache {
-                cache.discard_functions(&known);
-            }
             compiled = self.compile_with(&bytes, program, Sources::default()).await;
+            // A component on which the compiler fails in any case says nothing of the functions.
+            if compiled.is_ok() {
+                self.blocking(move |engine| {
+                    if let Some(cache) = &engine.cache {
+                        cache.discard_functions(&known);
+                    }
+                    Ok(())
+                })
+                .await?;
+            }
         }
         let output = Arc::new(Output::open(compiled?).map_err(broken)?);
         let (new, known) = output.counts();
@@ -115,6 +124,8 @@ impl Engine {
         if let Some(lineage) = lineage {
             let engine = self.clone();
             let keep = tokio::task::spawn_blocking(move || {
+                // What the compiler gave is in memory until then, and counts as compiling.
+                let _permit = permit;
                 if let Some(cache) = &engine.cache {
                     cache.keep_functions(lineage, &output);
                 }

@@ -151,6 +151,11 @@ impl Functions {
         self.damaged.load(Ordering::Relaxed)
     }
 
+    /// Whether anything in it is damaged. It reads all of it.
+    pub(super) fn has_damaged(&self) -> bool {
+        self.records().any(|record| self.form(&record).is_none())
+    }
+
     /// What was asked for since the file was opened, and was there.
     pub(super) fn used(&self) -> Used {
         let bits = self.used.chunks(8).map(|eight| {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -212,4 +212,111 @@ async fn where_the_compiler_fails_with_what_was_known_everything_is_compiled() {
         eventually("its functions are kept", || cache.sources(origin.lineage()).own).await;
     }
     assert_eq!(fs::read_to_string(&asked).expect("what was asked"), "without\nwith\nwithout\n");
+}
+
+/// A host whose compiles may all read some functions, the file of those, and what is in it.
+fn with_shared(bench: &Bench, compiler: Compiler) -> (Arc<Engine>, PathBuf, Vec<u8>) {
+    let engine = bench.engine(compiler);
+    let cache = engine.cache.as_ref().expect("a cache");
+    cache.keep_functions(Lineage::Shared, &compiled(&component(&[1, 2, 3]), Known::default()));
+    let path = cache.sources(None).shared.expect("functions");
+    let content = fs::read(&path).expect("its content");
+    (engine, path, content)
+}
+
+/// Which file this is: a file that is written again is another one.
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).expect("a file").ino()
+}
+
+#[tokio::test]
+async fn a_component_on_which_the_compiler_fails_takes_nothing_from_others() {
+    let bench = Bench::new();
+    let asked = bench.data.path().join("asked");
+    let script = format!("#!/bin/sh\n/bin/cat > /dev/null\necho >> {}\nexit 3\n", asked.display());
+    let (engine, shared, content) = with_shared(&bench, bench.program(&script));
+    for agent in ["default/one", "default/two"] {
+        let hostile = component(&[7]);
+        let origin = Origin::Request { by: "default/mallory", agent };
+        let failed = engine.load(hostile.clone().into(), Digest::of(&hostile), origin).await.err();
+        assert!(matches!(failed, Some(LoadError::CompilerFailed(_))), "{failed:?}");
+    }
+    let asked = fs::read_to_string(&asked).expect("what was asked");
+    assert_eq!(asked.lines().count(), 4, "with the functions, and without");
+    assert_eq!(fs::read(&shared).expect("they are there still"), content);
+}
+
+#[tokio::test]
+async fn what_a_compiler_that_was_taken_over_says_of_shared_functions_is_looked_at() {
+    let bench = Bench::new();
+    let hostile = component(&[7]);
+    // It fails where it has functions to read, and says of them that they are damaged where it does not.
+    let mut told = Told::default();
+    told.unsound.shared = true;
+    let given = bench.data.path().join("given");
+    let file = fs::File::create(&given).expect("a file");
+    output::finish(&told, &code(&compiled(&hostile, Known::default())), b"", &file).expect("written");
+    let script = format!(
+        "#!/bin/sh\n/bin/cat > /dev/null\ncase \"$2\" in *shared_functions\\\":\\\"*) exit 3;; esac\nexec /bin/cat {}\n",
+        given.display()
+    );
+    let (engine, shared, content) = with_shared(&bench, bench.program(&script));
+    let origin = Origin::Request { by: "default/mallory", agent: "default/hostile" };
+    let before = inode(&shared);
+    let load = || engine.load(hostile.clone().into(), Digest::of(&hostile), origin);
+    assert!(matches!(load().await.err(), Some(LoadError::NotAnAgent { .. })));
+    // It is looked at by whoever compiles: no more does so by now.
+    let compiling = engine.config.compile_jobs.max(1);
+    let all = engine.compiling.acquire_many(compiling).await.expect("permits");
+    assert_eq!((inode(&shared), fs::read(&shared).expect("they are there still")), (before, content.clone()));
+    drop(all);
+
+    // Where it is true, what is damaged goes, and the rest stays.
+    let mut harmed = content.clone();
+    *harmed.last_mut().expect("a form") ^= 1;
+    fs::write(&shared, &harmed).expect("harmed");
+    engine.cache.as_ref().expect("a cache").forget([&Digest::of(&hostile)]);
+    assert!(matches!(load().await.err(), Some(LoadError::NotAnAgent { .. })));
+    let all = engine.compiling.acquire_many(compiling).await.expect("permits");
+    let mended = fs::read(&shared).expect("they are there still");
+    assert!(mended != harmed && mended.len() < content.len());
+    drop(all);
+}
+
+#[tokio::test]
+async fn functions_that_are_read_are_in_use() {
+    let bench = Bench::new();
+    let (engine, shared, _) = with_shared(&bench, Compiler::InProcess);
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(20 * 24 * 60 * 60);
+    fs::File::open(&shared).and_then(|file| file.set_modified(long_ago)).expect("a time");
+    let cache = engine.cache.as_ref().expect("a cache");
+    assert!(cache.sources(Some(Lineage::Of(Digest::of(b"a child's")))).shared.is_some());
+    let used = fs::metadata(&shared).and_then(|metadata| metadata.modified()).expect("a time");
+    assert!(used > long_ago + Duration::from_secs(60 * 60));
+}
+
+#[tokio::test]
+async fn little_that_is_new_has_little_written() {
+    let bench = Bench::new();
+    let engine = bench.engine(Compiler::InProcess);
+    let cache = engine.cache.as_ref().expect("a cache");
+    let own = Lineage::Of(Digest::of(b"a child's"));
+    let keep = |number: u8, length: u32| {
+        let file = tempfile::tempfile().expect("a file");
+        file.write_all_at(&vec![number; length as usize], 0).expect("a form");
+        let mut told = Told { end: length.into(), ..Told::default() };
+        told.new.push(Compiled { key: [number; 32], at: 0, length });
+        (&file).seek(std::io::SeekFrom::End(0)).expect("its end");
+        output::finish(&told, b"code", b"", &file).expect("written");
+        cache.keep_functions(own, &Output::open(file).expect("it fits"));
+        cache.sources(Some(own)).own.expect("functions")
+    };
+    let path = keep(1, 1 << 20);
+    let first = inode(&path);
+    keep(2, 1 << 10);
+    assert_eq!(inode(&path), first, "a kilobyte has no megabyte written");
+    keep(3, 1 << 16);
+    assert_ne!(inode(&path), first);
+    let there = Functions::open(cache::open_own(&path).expect("a file")).expect("it is sound");
+    assert_eq!([1, 2, 3].map(|number: u8| there.get(&[number; 32]).is_some()), [true, false, true]);
 }
