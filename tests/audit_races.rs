@@ -152,3 +152,90 @@ fn what_a_registered_agent_is_granted_and_bounded_by_stands_in_the_audit() {
     assert!(to["limits"].to_string().contains("77000000"), "{to}");
     assert!(!json!(records).to_string().contains(secret));
 }
+
+#[test]
+fn what_ends_by_a_file_waits_for_no_audit_and_is_told_of_later() {
+    let berta = "key-of-another-0123456789abcdef01234";
+    let other = || fleet::key("berta", berta, "role = \"call\"\nscope = \"*\"\n");
+    let agent = "[agents.a]\ncomponent = \"plugins/a.wasm\"\n";
+    let fleet = Fleet::new(&[&operator(), &admin(), &other(), agent].concat());
+    fleet.plugin("a", &plain(1));
+    let server = fleet.start().key(OPERATOR).serve();
+    server.wait_for_digest("a", &digest(&plain(1)));
+    let held = hold(&fleet, "audit.db");
+    let gone = |secret: &str| {
+        poll_until("the key is gone", || {
+            let reply = server.ask_plainly(Request::get("/orchestrator/stats").key(secret));
+            (reply.status == 401).then_some(())
+        });
+    };
+    fleet.settings(&[&operator(), &other(), agent].concat());
+    gone(ADMIN);
+    fleet.settings(&[&operator(), agent].concat());
+    gone(berta);
+    for number in 2..5 {
+        let next = fleet.plugin("a", &plain(number));
+        server.wait_for_digest("a", &next);
+    }
+    drop(held);
+    // In their order, none of them given up.
+    let told = poll_until("all of it is told of", || {
+        let told = records(&server, "");
+        (told.len() >= 6).then_some(told)
+    });
+    let subjects: Vec<&Value> = told.iter().map(|record| &record["subject"]).collect();
+    assert_eq!(subjects, ["a", "anna", "berta", "a", "a", "a"]);
+    let served: Vec<(Value, Value)> = told[3..].iter().map(digests).collect();
+    let expected = [1, 2, 3].map(|number| (json!(digest(&plain(number))), json!(digest(&plain(number + 1)))));
+    assert_eq!(served, expected);
+}
+
+#[test]
+fn of_several_changes_that_a_kill_cut_short_it_is_said_that_not_all_may_have_been_made() {
+    let fleet = Fleet::new(&operator());
+    let server = fleet.start().key(OPERATOR).serve();
+    let put = |method: &str, path: &str, settings: Value, component: &[u8]| {
+        server.ask(Request::multipart(method, path, &settings, component)).json()
+    };
+    for id in ["one", "two"] {
+        put("POST", "/api/agents", json!({ "id": id }), &plain(1));
+    }
+    put("PUT", "/api/agents/two", json!({}), &plain(2));
+    server.kill();
+    drop(server);
+    // As a host leaves it that is killed before it wrote down how they ended.
+    let database = Sqlite::open(fleet.data().join("audit.db")).expect("the audit");
+    database.execute_batch("UPDATE changes SET done = 0, now = NULL").expect("begun");
+    drop(database);
+    let server = fleet.start().key(OPERATOR).serve();
+    let told = records(&server, "");
+    let subjects: Vec<&Value> = told.iter().map(|record| &record["subject"]).collect();
+    assert_eq!(subjects, ["one", "two", "two"]);
+    assert_eq!(told[0]["reason"], Value::Null, "there is no doubt");
+    for record in &told[1..] {
+        let reason = record["reason"].as_str().expect("a reason");
+        assert!(reason.contains("2 changes of this agent"), "{reason}");
+    }
+}
+
+#[test]
+fn a_change_that_was_begun_on_what_another_was_made_on_was_not_made() {
+    let fleet = Fleet::new(&operator());
+    let server = fleet.start().key(OPERATOR).serve();
+    let put = |method: &str, path: &str, settings: Value, component: &[u8]| {
+        server.ask(Request::multipart(method, path, &settings, component)).json()
+    };
+    put("POST", "/api/agents", json!({ "id": "a" }), &plain(1));
+    put("PUT", "/api/agents/a", json!({}), &plain(2));
+    let told = records(&server, "");
+    server.kill();
+    drop(server);
+    // One that failed, and of which that could not be written down.
+    let database = Sqlite::open(fleet.data().join("audit.db")).expect("the audit");
+    let orphan = "INSERT INTO changes (done, at, tenant, who, operation, kind, subject, category, was)
+        SELECT 0, at, tenant, who, operation, kind, subject, category, was FROM changes WHERE was IS NOT NULL";
+    assert_eq!(database.execute(orphan, []), Ok(1));
+    drop(database);
+    let server = fleet.start().key(OPERATOR).serve();
+    assert_eq!(records(&server, ""), told);
+}

@@ -37,10 +37,9 @@ pub struct Changed {
 }
 
 /// Is told of changes right after they were made.
-#[async_trait::async_trait]
 pub trait ChangeLog: Send + Sync {
-    /// These were made, in this order.
-    async fn changed(&self, changes: Vec<Change>);
+    /// These were made, in this order. Waits for nothing.
+    fn changed(&self, changes: Vec<Change>);
 }
 
 impl Registry {
@@ -50,9 +49,9 @@ impl Registry {
         let _ = self.inner.log.set(log);
     }
 
-    pub(super) async fn note_changes(&self, changes: Vec<Change>) {
+    pub(super) fn note_changes(&self, changes: Vec<Change>) {
         if let Some(log) = self.inner.log.get().filter(|_| !changes.is_empty()) {
-            log.changed(changes).await;
+            log.changed(changes);
         }
     }
 }

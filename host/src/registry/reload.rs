@@ -129,7 +129,7 @@ impl Registry {
             before,
             after,
         });
-        self.note_changes(changes.collect()).await;
+        self.note_changes(changes.collect());
         configs.retain(|config| {
             let stands = |entry: Arc<AgentEntry>| Arc::ptr_eq(entry.latest_config(), config);
             stale.next().unwrap_or_default() && self.entry(&config.key).is_ok_and(stands)

@@ -348,7 +348,7 @@ impl Registry {
                 Ok(Changed { before, after }) => {
                     let (key, by) = (key.clone(), ChangedBy::Probation(reason.to_owned()));
                     let change = Change { key, by, before, after: Some(after) };
-                    return self.note_changes(vec![change]).await;
+                    return self.note_changes(vec![change]);
                 }
                 // Other settings, most likely: they change nothing about the code.
                 Err(ChangeError::Overtaken(_)) => {}

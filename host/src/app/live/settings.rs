@@ -70,7 +70,7 @@ impl Live {
         }
         let new = Arc::new(new);
         let to_load = self.distribute(&old, &new, keys, agents).await;
-        self.operations.settings_changed(&old, &new, &diff).await;
+        self.operations.settings_changed(&old, &new, &diff);
         // Files that are new are watched before they are first read.
         let (live, watch) = (self.clone(), watch.clone());
         if tokio::task::spawn_blocking(move || live.rewatch(&watch)).await.is_err() {

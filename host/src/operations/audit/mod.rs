@@ -6,7 +6,7 @@
 //! changed nothing leaves no record.
 //!
 //! What the host does by itself, and what a file brings, takes effect also where it cannot be written down: a
-//! right that ends waits for no disk. The log has it then.
+//! right that ends waits for no disk, and neither does what comes after it. The log has it then.
 //!
 //! Owns DATA/audit.db. No secret gets here: a key is its name. What a component says of itself is bounded here,
 //! and escaped where it is shown.
@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 
 pub use record::{AuditRecord, AuditRequest, State, SubjectKind};
 pub use store::SCHEMA;
@@ -27,7 +29,7 @@ use super::{Failure, Held, Operation, Operations, Page, Request, agents};
 use crate::config::Config;
 use crate::config::diff::Diff;
 use crate::domain::rights::{self, Action, Decision};
-use crate::domain::{AgentId, AgentKey, Clock, Principal, RequestId, Role};
+use crate::domain::{AgentId, AgentKey, Clock, Principal, RequestId, Role, TenantId};
 use crate::registry::{AgentEntry, Change, ChangeLog, Changed, ChangedBy, Registry};
 use crate::storage::{Database, StorageError};
 use record::NewRecord;
@@ -42,6 +44,10 @@ const SETTINGS: &str = "settings";
 /// A file's new version that went live, as the audit calls it.
 const RELOAD: &str = "reload";
 
+/// Changes that nobody asked for and that wait to be written, at the most: of more, the log alone tells. Fewer
+/// than the database's queue takes.
+const UNWRITTEN: usize = 500;
+
 /// Keeps the records. A handle, cheap to clone.
 #[derive(Clone)]
 pub struct Audit {
@@ -51,6 +57,8 @@ pub struct Audit {
     clock: Arc<dyn Clock>,
     /// Records that came since the oldest were taken away.
     untrimmed: Arc<AtomicU64>,
+    /// Places for changes that nobody asked for, until they are written.
+    unwritten: Arc<Semaphore>,
 }
 
 /// A change that was begun.
@@ -65,7 +73,8 @@ impl Audit {
     pub fn new(database: Option<Database>, config: Arc<ArcSwap<Config>>, clock: Arc<dyn Clock>) -> Self {
         // How many an earlier host left is not known.
         let untrimmed = Arc::new(AtomicU64::new(u64::from(u32::MAX)));
-        Self { database, config, clock, untrimmed }
+        let unwritten = Arc::new(Semaphore::new(UNWRITTEN));
+        Self { database, config, clock, untrimmed, unwritten }
     }
 
     /// Writes down that a change begins.
@@ -76,21 +85,35 @@ impl Audit {
         id.map(begun).map_err(|error| Failure::NotAudited { internal: format!("writing the audit: {error}") })
     }
 
-    /// Writes down changes that were made.
-    async fn record(&self, records: Vec<NewRecord>) {
+    /// Has changes written down that were made, in the order of these calls. It waits for no disk: whoever makes
+    /// such changes may have the next one to make, which may end somebody's right.
+    fn record(&self, records: Vec<NewRecord>) {
         let Some(database) = &self.database else { return };
         if records.is_empty() {
             return;
         }
         let keep = self.trims(records.len());
-        let names = records.iter().map(|record| record.subject.clone()).collect();
-        let written = database.write(move |transaction| {
-            for record in &records {
-                store::insert(transaction, record, true)?;
+        let names: Vec<_> = records.iter().map(|record| record.subject.clone()).collect();
+        let Ok(place) = self.unwritten.clone().try_acquire_owned() else {
+            return not_recorded(&"too many others wait to be written", &names);
+        };
+        let database = database.clone();
+        let mut write = Box::pin(async move {
+            let write = database.write(move |transaction| {
+                for record in &records {
+                    store::insert(transaction, record, true)?;
+                }
+                keep.map_or(Ok(()), |keep| store::trim(transaction, keep))
+            });
+            if let Err(error) = write.await {
+                not_recorded(&error, &names);
             }
-            keep.map_or(Ok(()), |keep| store::trim(transaction, keep))
+            drop(place);
         });
-        not_recorded(written.await, names);
+        // It is queued at once, so that what comes next is written next.
+        if (&mut write).now_or_never().is_none() {
+            tokio::spawn(write);
+        }
     }
 
     /// How many records are kept.
@@ -120,6 +143,11 @@ impl Audit {
         if unfinished.is_empty() {
             return Ok(());
         }
+        let left = database.read_blocking(|connection| store::left(connection, &unfinished))?;
+        let mut under_way: BTreeMap<(TenantId, String), usize> = BTreeMap::new();
+        for begun in &unfinished {
+            *under_way.entry((begun.tenant.clone(), begun.subject.clone())).or_default() += 1;
+        }
         let settled: Vec<_> = unfinished
             .into_iter()
             .map(|begun| {
@@ -132,21 +160,32 @@ impl Audit {
                     settings: BTreeMap::new(),
                     ..state.clone()
                 };
-                let changed = now.as_ref().map(version) != begun.from.as_ref().map(version);
+                // It was begun on what another change was made on: that one made the difference.
+                let on = begun.from.as_ref().and_then(|from| from.generation);
+                let by_another = on.is_some_and(|on| left[&begun.id].contains(&on));
+                let changed = now.as_ref().map(version) != begun.from.as_ref().map(version) && !by_another;
                 if begun.operation == Operation::Generate.name() {
                     // All of them were made, or none: the first tells.
                     let first = begun.to.as_ref().and_then(State::first_made);
                     let made = first.is_some_and(|id| snapshot.find(&begun.tenant, id).is_some());
-                    return (begun.id, made.then_some((begun.from, begun.to)));
+                    return (begun.id, made.then_some((begun.from, begun.to, None)));
                 }
-                (begun.id, changed.then_some((begun.from, now)))
+                // Which of several it was is known to nobody.
+                let several = under_way.get(&(begun.tenant, begun.subject)).filter(|several| **several > 1);
+                let doubt = several.map(|several| {
+                    format!("the host was killed while {several} changes of this agent were under way: at least one of them was made")
+                });
+                (begun.id, changed.then_some((begun.from, now, doubt)))
             })
             .collect();
         let keep = self.keep();
         database.write_blocking(move |transaction| {
             for (id, made) in &settled {
                 match made {
-                    Some((from, to)) => store::finish(transaction, *id, from.as_ref(), to.as_ref())?,
+                    Some((from, to, doubt)) => {
+                        store::finish(transaction, *id, from.as_ref(), to.as_ref())?;
+                        doubt.iter().try_for_each(|doubt| store::explain(transaction, *id, doubt))?;
+                    }
                     None => store::discard(transaction, *id)?,
                 }
             }
@@ -160,11 +199,9 @@ fn is_due(untrimmed: u64, keep: u64) -> bool {
     untrimmed > keep / 100
 }
 
-fn not_recorded(written: Result<(), StorageError>, subjects: Vec<String>) {
-    if let Err(error) = written {
-        let subjects = subjects.join(", ");
-        tracing::error!(%error, subjects, "changes were made that could not be written to the audit");
-    }
+fn not_recorded(error: &dyn std::fmt::Display, subjects: &[String]) {
+    let subjects = subjects.join(", ");
+    tracing::error!(%error, subjects, "changes were made that could not be written to the audit");
 }
 
 impl Begun {
@@ -178,7 +215,9 @@ impl Begun {
             keep.map_or(Ok(()), |keep| store::trim(transaction, keep))
         });
         // The record is there already, as begun: the next start finishes it.
-        not_recorded(written.await, vec![format!("record {id}")]);
+        if let Err(error) = written.await {
+            not_recorded(&error, &[format!("record {id}")]);
+        }
     }
 
     /// Nothing was changed.
@@ -307,9 +346,9 @@ impl Operations {
 
     /// Writes down what changed from one agents.toml to the next, as far as it is somebody's right or bound: keys,
     /// settings of the host, agents. Called once it holds.
-    pub async fn settings_changed(&self, old: &Config, new: &Config, diff: &Diff) {
+    pub fn settings_changed(&self, old: &Config, new: &Config, diff: &Diff) {
         let audit = &self.handles.audit;
-        audit.record(record::of_settings(audit.clock.now(), old, new, diff)).await;
+        audit.record(record::of_settings(audit.clock.now(), old, new, diff));
     }
 }
 
@@ -324,9 +363,8 @@ fn may_see(who: &Principal, record: &AuditRecord) -> bool {
     rights::of_agent(who, Action::Inspect, &AgentKey::new(&record.tenant, &id), category) == Decision::Allowed
 }
 
-#[async_trait::async_trait]
 impl ChangeLog for Audit {
-    async fn changed(&self, changes: Vec<Change>) {
+    fn changed(&self, changes: Vec<Change>) {
         let at = self.clock.now();
         let records = changes.into_iter().map(|change| {
             let state = |entry: Option<Arc<AgentEntry>>| entry.map(|entry| State::of(&entry));
@@ -351,7 +389,7 @@ impl ChangeLog for Audit {
                 request: None,
             }
         });
-        self.record(records.collect()).await;
+        self.record(records.collect());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The audit's SQL.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Row, Transaction, params};
@@ -101,6 +102,12 @@ pub(super) fn finish(
         .map(drop)
 }
 
+/// Says something of a record that says no reason.
+pub(super) fn explain(transaction: &Transaction<'_>, id: i64, reason: &str) -> rusqlite::Result<()> {
+    let explain = "UPDATE changes SET reason = ?2 WHERE id = ?1 AND reason IS NULL";
+    transaction.prepare(explain)?.execute(params![id, reason]).map(drop)
+}
+
 /// The change was not made.
 pub(super) fn discard(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
     transaction.prepare("DELETE FROM changes WHERE id = ? AND NOT done")?.execute([id]).map(drop)
@@ -130,6 +137,28 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
         })
     })?;
     rows.collect()
+}
+
+/// The generations that agents of these left by changes that are finished, for each of these. A generation that
+/// was left does not come back.
+pub(super) fn left(
+    connection: &Connection,
+    unfinished: &[Unfinished],
+) -> rusqlite::Result<BTreeMap<i64, BTreeSet<u64>>> {
+    let mut statement = connection.prepare(
+        "SELECT was FROM changes
+         WHERE done AND tenant = ?1 AND subject = ?2 AND kind = '\"agent\"'
+             AND operation NOT IN ('generate', 'settings')
+             AND json_extract(was, '$.generation') IS NOT json_extract(now, '$.generation')",
+    )?;
+    let mut left = BTreeMap::new();
+    for Unfinished { id, tenant, subject, .. } in unfinished {
+        let states = statement.query_map([tenant.as_str(), subject], |row| row.get(0).map(state))?;
+        let states: Vec<Option<State>> = states.collect::<rusqlite::Result<_>>()?;
+        let generations = states.into_iter().filter_map(|state| state?.generation);
+        left.insert(*id, generations.collect());
+    }
+    Ok(left)
 }
 
 /// Reads a piece, the newest first, of what `filter` and `may_see` let through.
