@@ -64,7 +64,7 @@ fn print(records: &[Value]) -> anyhow::Result<()> {
         return Ok(());
     }
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
-    output::print(&output::table(&["at", "who", "operation", "what", "from", "to"], &rows))?;
+    output::print(&output::table(&["at", "who", "operation", "what", "from", "to", "why"], &rows))?;
     Ok(())
 }
 
@@ -74,7 +74,8 @@ fn row(record: &Value) -> Vec<String> {
         Some("agent") | None => word("subject"),
         Some(kind) => format!("{kind} {}", word("subject")),
     };
-    vec![word("at"), word("who"), word("operation"), subject, state(&record["from"]), state(&record["to"])]
+    let (from, to) = (state(&record["from"]), state(&record["to"]));
+    vec![word("at"), word("who"), word("operation"), subject, from, to, word("reason")]
 }
 
 /// What something was or is, in a few words.
@@ -86,6 +87,11 @@ fn state(state: &Value) -> String {
     }
     if let Some(pending) = state["pending"].as_str() {
         words.push(format!("{} waits", text::beginning(pending, SHORT)));
+    }
+    let approved: Vec<&str> =
+        state["approved"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !approved.is_empty() {
+        words.push(format!("approved: {}", approved.join(", ")));
     }
     for (name, value) in state["settings"].as_object().into_iter().flatten() {
         words.push(format!("{name}: {}", value.as_str().unwrap_or("-")));
@@ -103,9 +109,9 @@ mod tests {
     fn a_record_is_a_row() {
         let record = json!({
             "at": "2026-01-02T03:04:05Z", "who": "anna", "role": "admin", "operation": "approve",
-            "kind": "agent", "subject": "weather", "reason": null,
+            "kind": "agent", "subject": "weather", "reason": "as agreed",
             "from": { "digest": "0123456789abcdef", "generation": 1, "pending": "fedcba9876543210" },
-            "to": { "digest": "fedcba9876543210", "generation": 2 },
+            "to": { "digest": "fedcba9876543210", "generation": 2, "approved": ["system"] },
         });
         assert_eq!(
             row(&record),
@@ -115,11 +121,12 @@ mod tests {
                 "approve",
                 "weather",
                 "0123456789ab (generation 1); fedcba987654 waits",
-                "fedcba987654 (generation 2)"
+                "fedcba987654 (generation 2); approved: system",
+                "as agreed"
             ]
         );
         let key = json!({ "kind": "key", "subject": "carl", "to": null,
             "from": { "settings": { "role": "call", "scope": "*" } } });
-        assert_eq!(row(&key)[3..], ["key carl", "role: call; scope: *", "-"]);
+        assert_eq!(row(&key)[3..], ["key carl", "role: call; scope: *", "-", "-"]);
     }
 }
