@@ -18,7 +18,7 @@ use crate::operations::{self, Described, Ran};
 
 /// What a client is told to wait where the failure itself knows no better.
 const RETRY_SOON: Duration = Duration::from_secs(1);
-/// What a client is told to wait where something has to be mended or restarted first.
+/// What a client is told to wait where something has to be repaired or restarted first.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 /// What is shown of a path, in bytes.
 const PATH_SHOWN: usize = 1024;

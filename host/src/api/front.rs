@@ -52,12 +52,12 @@ pub(super) struct Request {
     client: Option<IpAddr>,
     method: Method,
     uri: Uri,
-    noted: Mutex<Noted>,
+    progress: Mutex<Progress>,
 }
 
-/// What was found out on the way.
+/// What is known of a request so far, for its log line, and what it holds of the shares.
 #[derive(Default)]
-struct Noted {
+struct Progress {
     status: Option<StatusCode>,
     principal: Option<Arc<Principal>>,
     agent: Option<Box<str>>,
@@ -77,9 +77,9 @@ impl Request {
     /// Notes who asks, and takes one of the requests that this key may have at once.
     pub(super) fn note_caller(&self, principal: Arc<Principal>, api: &Api) -> Result<(), ApiError> {
         let turn = api.shares.request(&principal.key_id);
-        let mut noted = self.noted.lock();
-        noted.principal = Some(principal);
-        noted.turn = Some(turn.ok_or(ApiError::Overloaded(
+        let mut progress = self.progress.lock();
+        progress.principal = Some(principal);
+        progress.turn = Some(turn.ok_or(ApiError::Overloaded(
             "too many requests of this key are under way: send fewer at once (`key_requests` in [server])",
         ))?);
         Ok(())
@@ -87,12 +87,12 @@ impl Request {
 
     /// What the key has of the host; nothing before its caller is known.
     pub(super) fn turn(&self) -> Option<Arc<Turn>> {
-        self.noted.lock().turn.clone()
+        self.progress.lock().turn.clone()
     }
 
     /// Refuses to have an answer made while those before it find no reader.
     pub(super) fn expect_room(&self) -> Result<(), ApiError> {
-        match self.noted.lock().turn.as_ref().is_some_and(|turn| turn.is_full()) {
+        match self.progress.lock().turn.as_ref().is_some_and(|turn| turn.is_full()) {
             true => Err(ApiError::Overloaded(NO_ROOM)),
             false => Ok(()),
         }
@@ -104,7 +104,7 @@ impl Request {
             return Ok(());
         };
         let room = turn.room_within(bytes, wait).await.ok_or(ApiError::Overloaded(NO_ROOM))?;
-        self.noted.lock().room = Some(room);
+        self.progress.lock().room = Some(room);
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Request {
             return Ok(());
         };
         let upload = turn.upload_within(bytes, largest, wait).await;
-        self.noted.lock().upload = Some(upload.ok_or(ApiError::Overloaded(
+        self.progress.lock().upload = Some(upload.ok_or(ApiError::Overloaded(
             "too many components are being uploaded: send fewer at once, or try again (there is room for two of the \
              largest size for a key and four for all: `max_component_size` in [engine])",
         ))?);
@@ -129,13 +129,13 @@ impl Request {
 
     /// Takes room for an answer of this size, which is made already. `false`: there is none.
     pub(super) fn make_room(&self, bytes: usize) -> bool {
-        let mut noted = self.noted.lock();
-        if noted.room.is_none()
-            && let Some(turn) = noted.turn.clone()
+        let mut progress = self.progress.lock();
+        if progress.room.is_none()
+            && let Some(turn) = progress.turn.clone()
             && bytes as u64 > SMALL
         {
-            noted.room = turn.room(bytes as u64);
-            return noted.room.is_some();
+            progress.room = turn.room(bytes as u64);
+            return progress.room.is_some();
         }
         true
     }
@@ -146,7 +146,7 @@ impl Request {
         if !self.make_room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
             return Err(ApiError::Overloaded(NO_ROOM));
         }
-        if let Some(mut room) = self.noted.lock().room.take() {
+        if let Some(mut room) = self.progress.lock().room.take() {
             room.shrink(bytes);
             response.extensions_mut().insert(Arc::new(room));
         }
@@ -155,16 +155,16 @@ impl Request {
 
     /// Notes which agent answers.
     pub(super) fn note_agent(&self, agent: &str) {
-        self.noted.lock().agent = Some(text::beginning(agent, AGENT_LOGGED).into());
+        self.progress.lock().agent = Some(text::beginning(agent, AGENT_LOGGED).into());
     }
 
     /// Notes a failure.
     pub(super) fn note_failure(&self, error: &ApiError) {
-        let mut noted = self.noted.lock();
-        noted.code = Some(error.code());
-        noted.detail = error.internal();
+        let mut progress = self.progress.lock();
+        progress.code = Some(error.code());
+        progress.detail = error.internal();
         if let Some(agent) = error.agent() {
-            noted.agent = Some(agent.into());
+            progress.agent = Some(agent.into());
         }
     }
 }
@@ -172,15 +172,15 @@ impl Request {
 /// The log line is written when nobody holds the request any more: also when its client left.
 impl Drop for Request {
     fn drop(&mut self) {
-        let noted = self.noted.get_mut();
+        let progress = self.progress.get_mut();
         let request_id = self.id.as_str();
         let method = text::beginning(self.method.as_str(), METHOD_LOGGED);
         let path = text::beginning(self.uri.path(), PATH_LOGGED);
         let client = self.client.map(tracing::field::display);
         let ms = answer::millis(self.started.elapsed());
-        let key = noted.principal.as_ref().map(|principal| &*principal.key_id);
-        let agent = noted.agent.as_deref();
-        let Some(status) = noted.status.map(|status| status.as_u16()) else {
+        let key = progress.principal.as_ref().map(|principal| &*principal.key_id);
+        let agent = progress.agent.as_deref();
+        let Some(status) = progress.status.map(|status| status.as_u16()) else {
             tracing::info!(
                 request_id,
                 method,
@@ -193,7 +193,7 @@ impl Drop for Request {
             );
             return;
         };
-        let (code, detail) = (noted.code, noted.detail.as_deref());
+        let (code, detail) = (progress.code, progress.detail.as_deref());
         if status == 500 {
             tracing::error!(
                 name: Event::RequestEnded.name(),
@@ -217,7 +217,7 @@ pub(super) async fn front(
         client: client_of(&request, &api),
         method: request.method().clone(),
         uri: request.uri().clone(),
-        noted: Mutex::default(),
+        progress: Mutex::default(),
     });
     let origin = request.headers().get(http::header::ORIGIN).cloned();
     let refused = request.extensions().get::<Refused>().copied();
@@ -247,7 +247,7 @@ pub(super) async fn front(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     origins::sign(&api.server.load().allowed_origins, origin.as_ref(), response.headers_mut());
-    this.noted.lock().status = Some(response.status());
+    this.progress.lock().status = Some(response.status());
     response
 }
 

@@ -1,4 +1,4 @@
-//! What an operator grants an agent: for each capability a typed policy; what nothing is said of is denied.
+//! What an operator grants an agent: for each capability a typed policy. A capability without one is denied.
 //!
 //! A policy has one canonical form as JSON (`true`, or a table whose lists are sorted), which records,
 //! fingerprints and pages share, and one as TOML for messages. Pure.
@@ -107,7 +107,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// What is said of one capability.
+/// The policy of one capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// `false`: it is denied, also where an operator approved it before.
@@ -149,14 +149,14 @@ enum GrantForm {
     System(SystemTable),
 }
 
-/// What is said of each capability; what nothing is said of is denied.
+/// The policy of each capability; one without a policy is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, GrantForm>)]
 pub struct Grants(BTreeMap<Capability, Grant>);
 
 impl Grants {
-    /// What is said of `capability`.
+    /// The policy of `capability`.
     pub fn get(&self, capability: Capability) -> Option<&Grant> {
         self.0.get(&capability)
     }
@@ -182,7 +182,7 @@ impl Grants {
         };
     }
 
-    /// These, and what was approved of capabilities that nothing is said of: a setting counts more than an
+    /// These, and what was approved of capabilities that have no policy: a setting counts more than an
     /// approval, `false` too.
     pub fn with_approved(&self, approved: &Approved) -> Self {
         let mut grants = self.clone();

@@ -55,16 +55,16 @@ pub enum Failure {
     /// `context` does not satisfy the agent's schema.
     #[error("`context` does not fit this agent: {0}")]
     InvalidContext(String),
-    /// The agent's own word: mend the task.
+    /// The agent's own failure: the task has to be corrected.
     #[error("{0}")]
     InvalidInput(String),
-    /// The agent's own word: a right is missing.
+    /// The agent's own failure: a right is missing.
     #[error("{0}")]
     Denied(String),
-    /// The agent's own word: something it needs is not there.
+    /// The agent's own failure: something it needs is not there.
     #[error("{0}")]
     Unavailable(String),
-    /// The agent's own word: anything else.
+    /// The agent's own failure: anything else.
     #[error("{0}")]
     AgentFailed(String),
     /// The guest trapped or broke the contract.
@@ -175,7 +175,7 @@ impl Failure {
         }
     }
 
-    /// Whether the caller can mend it, and the agent has done nothing wrong.
+    /// Whether the caller can correct it, and the agent has done nothing wrong.
     pub fn is_the_callers(&self) -> bool {
         matches!(
             self,

@@ -276,7 +276,7 @@ fn check_reply(reply: contract::Reply, sandbox: &mut Sandbox<'_>, limits: &Limit
             Failure::AgentFailed(match problem {
                 json::Problem::NotJson(error) => format!("{DATA_IS_NOT_JSON}: {error}"),
                 json::Problem::Unreadable(error) => format!(
-                    "the agent's `data` holds what readers of JSON refuse: {error}; mend it in `handle`"
+                    "the agent's `data` holds what readers of JSON refuse: {error}; correct it in `handle`"
                 ),
                 json::Problem::TooDeep => format!(
                     "the agent's `data` is nested more than {MAX_DATA_DEPTH} levels deep, which readers of JSON refuse; make it flatter, or pass what is nested as text"

@@ -29,7 +29,7 @@ const SHOWN: usize = 200;
 pub enum SelfTestError {
     /// The answer lacks what it must contain.
     #[error(
-        "the self-test `{task}` must answer with a text that contains `{expected}`, and it answered `{answered}`; mend `handle`, or the example's `expected` in `describe`"
+        "the self-test `{task}` must answer with a text that contains `{expected}`, and it answered `{answered}`; correct `handle`, or the example's `expected` in `describe`"
     )]
     Wrong {
         /// The example's task.
@@ -41,7 +41,7 @@ pub enum SelfTestError {
     },
     /// There was no answer.
     #[error(
-        "the self-test `{task}` must answer with a text that contains `{expected}`, and it failed: {reason}; mend `handle`, or leave the example's `expected` out"
+        "the self-test `{task}` must answer with a text that contains `{expected}`, and it failed: {reason}; correct `handle`, or leave the example's `expected` out"
     )]
     Failed {
         /// The example's task.

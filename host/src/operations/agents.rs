@@ -326,7 +326,7 @@ impl View {
     }
 }
 
-/// What a load that failed is to somebody who cannot mend it: no path, no reason, nobody's name.
+/// What a load that failed is to somebody who cannot correct it: no path, no reason, nobody's name.
 fn in_a_word(failure: &LoadFailure) -> &'static str {
     match failure.status() {
         AgentStatus::Missing => "its component is not there",

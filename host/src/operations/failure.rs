@@ -9,7 +9,7 @@ use crate::domain::{self, AgentId, Denial, Receipt, Role};
 /// What is shown of a text that should have been an agent's id, in characters.
 const ID_SHOWN: usize = 80;
 
-/// What a call came to, beside its answer: told in failures too.
+/// What a call came to, beside its answer: failures have it too.
 #[derive(Debug, Clone)]
 pub struct Ran {
     /// What it spent; `None` where no guest code ran.
