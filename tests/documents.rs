@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use stockade::api::ROUTES;
+
 use crate::support::command::stockade;
 use crate::support::root;
 
@@ -88,6 +90,19 @@ fn every_command_of_the_program_is_in_the_readme() {
             readme.contains(&format!("`stockade {command}")),
             "README.md does not name `stockade {command}`"
         );
+    }
+}
+
+#[test]
+fn every_route_is_in_the_readme() {
+    let readme = &documents()[Path::new("README.md")];
+    for route in ROUTES {
+        // What is below an agent may be named by its end, in the row of another.
+        let end = route.path.strip_prefix("/api/agents/{id}").filter(|end| !end.is_empty());
+        let named =
+            |path: &str| ["`", "?", " "].iter().any(|after| readme.contains(&format!("{path}{after}")));
+        let found = named(route.path) || end.is_some_and(|end| named(&format!("`{end}")));
+        assert!(found, "README.md does not name {} {}", route.method, route.path);
     }
 }
 
