@@ -83,7 +83,7 @@ fn what_waits_in_it_waits_there_too_when_it_is_moved() {
     }
     put(&server, "guest", agent(&wanting(2), "Second")).expect(202);
     // The file names one of them, with a file whose code waits and fewer rights: what serves goes on, and
-    // its settings are written down anew.
+    // its settings are written down again.
     fleet.plugin("adopted", &wanting(3));
     fleet.settings("[agents.adopted]\ncomponent = \"plugins/adopted.wasm\"\nname = \"Second\"\n");
     server.wait_for_pending("adopted", &digest(&wanting(3)));

@@ -31,7 +31,7 @@ pub enum AuthError {
 ///
 /// A key is looked up by the first eight bytes of its SHA-256, and what is found there is compared in
 /// constant time. The lookup's own time depends on the hash of what was sent, never on a stored key: who
-/// measures it learns at most whether some stored hash begins like the hash of his guess, and no guess
+/// measures it learns at most whether some stored hash begins like the hash of their guess, and no guess
 /// can be steered towards a hash byte by byte.
 pub struct Authenticator {
     keys: HashMap<u64, Vec<(Digest, Arc<Principal>)>>,

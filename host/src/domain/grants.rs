@@ -193,7 +193,7 @@ impl Grants {
     }
 
     /// The capabilities of which these grant something that `other` does not. `old.wider_than(&new)` is what
-    /// is withdrawn, in part or whole; `new.wider_than(&old)` is what is granted anew.
+    /// is withdrawn, in part or whole; `new.wider_than(&old)` is what is newly granted.
     pub fn wider_than(&self, other: &Self) -> Vec<Capability> {
         let wider = self.policies().filter(|policy| {
             let granted = other.policy(policy.capability());

@@ -68,7 +68,7 @@ impl Principal {
     }
 }
 
-/// Who somebody is, without what he may do: what is kept of a caller whose task runs later. His rights are
+/// Who somebody is, without what they may do: what is kept of a caller whose task runs later. Their rights are
 /// asked for when it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

@@ -21,7 +21,7 @@ impl Engine {
     }
 
     /// Checks a task's context against its agent's schema. Poll it on the guests' threads, and
-    /// under a permit: a small check is made there and then.
+    /// under a permit: a small check is made at once.
     ///
     /// # Errors
     /// [`Failure::InvalidContext`] says what does not fit, and where.

@@ -62,7 +62,7 @@ struct New {
 
 /// What a compile says of its functions when it is over.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Summary {
     /// The new ones, whose forms are at the beginning of the output.
     pub(super) new: Vec<Compiled>,
     /// How long that beginning is.
@@ -82,12 +82,12 @@ impl Incremental {
     }
 
     /// What there is to say once everything is compiled.
-    pub(super) fn tell(&self) -> Told {
+    pub(super) fn summary(&self) -> Summary {
         let new = self.new.lock();
         let functions = new.functions.iter();
         let functions = functions.map(|(key, (at, length))| Compiled { key: *key, at: *at, length: *length });
         let is_damaged = |one: &Option<Functions>| one.as_ref().is_some_and(Functions::is_damaged);
-        Told {
+        Summary {
             new: functions.collect(),
             end: new.end,
             found: self.found.load(Ordering::Relaxed),

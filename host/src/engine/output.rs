@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::functions::{Compiled, MAX_FUNCTIONS, Used};
-use super::incremental::{Incremental, Known, Told, Unsound};
+use super::incremental::{Incremental, Known, Summary, Unsound};
 use super::{lines, names, settings};
 
 /// Four lengths and two numbers, what the used functions are of, and what was damaged.
@@ -45,27 +45,27 @@ pub(super) fn write(component: &[u8], known: Known, room: u64, to: &Arc<File>) -
         // Without its lines a component runs as well.
         (code, lines.join().unwrap_or_default())
     });
-    finish(&functions.tell(), &code?, &lines, to).map_err(Failed::Unwritten)
+    finish(&functions.summary(), &code?, &lines, to).map_err(Failed::Unwritten)
 }
 
-pub(super) fn finish(told: &Told, code: &[u8], lines: &[u8], mut to: &File) -> io::Result<()> {
-    to.seek(SeekFrom::Start(told.end))?;
+pub(super) fn finish(summary: &Summary, code: &[u8], lines: &[u8], mut to: &File) -> io::Result<()> {
+    to.seek(SeekFrom::Start(summary.end))?;
     to.write_all(code)?;
     to.write_all(lines)?;
-    let mut rest = Vec::with_capacity(told.new.len() * FUNCTION + told.used.bits.len() + END);
-    for one in &told.new {
+    let mut rest = Vec::with_capacity(summary.new.len() * FUNCTION + summary.used.bits.len() + END);
+    for one in &summary.new {
         rest.extend(one.key);
         rest.extend(one.at.to_le_bytes());
         rest.extend(one.length.to_le_bytes());
     }
-    rest.extend(&told.used.bits);
+    rest.extend(&summary.used.bits);
     let (code, lines) = (code.len() as u64, lines.len() as u64);
-    let (new, used) = (told.new.len() as u64, told.used.bits.len() as u64);
-    for number in [told.end, code, lines, new, used, told.found] {
+    let (new, used) = (summary.new.len() as u64, summary.used.bits.len() as u64);
+    for number in [summary.end, code, lines, new, used, summary.found] {
         rest.extend(number.to_le_bytes());
     }
-    rest.extend(told.used.of);
-    rest.push(u8::from(told.unsound.own) | u8::from(told.unsound.shared) << 1);
+    rest.extend(summary.used.of);
+    rest.push(u8::from(summary.unsound.own) | u8::from(summary.unsound.shared) << 1);
     to.write_all(&rest)
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_believed() {
-        let told = Told {
+        let summary = Summary {
             new: vec![
                 Compiled { key: [1; 32], at: 0, length: 4 },
                 Compiled { key: [2; 32], at: 3, length: 4 },
@@ -191,15 +191,15 @@ mod tests {
             unsound: Unsound { own: false, shared: true },
         };
         let whole = file(b"form");
-        finish(&told, b"the code", b"", &whole).expect("written");
+        finish(&summary, b"the code", b"", &whole).expect("written");
         let output = Output::open(whole.try_clone().expect("a file")).expect("it fits");
         let mut code = Vec::new();
         output.code().and_then(|mut code_from| code_from.read_to_end(&mut code)).expect("code");
         assert_eq!(code, b"the code");
         // One that would lie in the code, and share bytes with the first.
         let (new, used, _) = output.functions().expect("functions");
-        assert_eq!((new.as_slice(), used), (&told.new[..1], told.used.clone()));
-        assert_eq!((output.counts(), output.unsound()), ((2, 7), told.unsound));
+        assert_eq!((new.as_slice(), used), (&summary.new[..1], summary.used.clone()));
+        assert_eq!((output.counts(), output.unsound()), ((2, 7), summary.unsound));
 
         let mut bytes = Vec::new();
         (&whole).rewind().and_then(|()| (&whole).read_to_end(&mut bytes)).expect("its bytes");

@@ -7,7 +7,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 use super::frames;
 use crate::config::EngineConfig;
 
-/// What stays mapped in a slot between two calls, in bytes. More is zeroed in vain, less
+/// What stays mapped in a slot between two calls, in bytes. More is zeroed for nothing, less
 /// faults pages in again.
 const MEMORY_KEEP_RESIDENT: usize = 128 * 1024;
 const TABLE_KEEP_RESIDENT: usize = 8 * 1024;

@@ -32,7 +32,7 @@ const HELD_AFTER: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A turn on a thread that accepts calls that takes longer than this holds it.
 const INLINE_HELD_AFTER: Duration = Duration::from_millis(5);
-/// How often the watcher looks in vain before it sleeps until a guest runs.
+/// How often the watcher finds nothing before it sleeps until a guest runs.
 const LOOKS_IN_VAIN: u32 = 100;
 /// Spare threads for each thread, at the most.
 const SPARES_EACH: usize = 2;

@@ -280,7 +280,7 @@ impl Operations {
         let key = AgentKey::new(&who.tenant, &id);
         let snapshot = self.registry().snapshot();
         let component = match component {
-            // What lies outside of the scope is named in vain, as if it were not there.
+            // What lies outside of the scope is answered like what is not there.
             registry::Component::Digest(digest) if !runs(&snapshot, who, &digest) => {
                 return Err(register_failure(&id, RegisterError::NoComponent(digest)));
             }

@@ -338,7 +338,7 @@ impl Loader {
     }
 
     /// Removes the components that neither `needed` names nor anything uses, and their compiled code. What
-    /// is in use is looked at first: what comes into use after that is kept anew, which waits for this.
+    /// is in use is looked at first: what comes into use after that is kept again, which waits for this.
     pub(super) fn sweep(&self, needed: impl FnOnce() -> HashSet<Digest>) {
         let Some(store) = &self.store else { return };
         let _alone = self.keeping.write();

@@ -304,7 +304,7 @@ impl Registry {
         let inner = self.inner.clone();
         let build = move || inner.change_now(|current| current.routed_by(settings));
         if let Err(error) = tokio::task::spawn_blocking(build).await {
-            tracing::error!(%error, "the router could not be built anew; the last one stays");
+            tracing::error!(%error, "the router could not be built again; the previous one stays in use");
         }
         self.learn_ahead();
     }

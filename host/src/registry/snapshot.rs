@@ -15,7 +15,7 @@ use crate::config::AgentConfig;
 use crate::domain::{AgentId, AgentKey, AgentScope, AgentStatus, Approved, Digest, Grant, TenantId};
 
 /// Scopes whose candidates are remembered; more than any deployment has keys for would be
-/// made anew, not kept.
+/// made again, not kept.
 const MAX_SCOPES: usize = 4096;
 
 /// Agents that are still loading whose ids are shown.

@@ -7,7 +7,7 @@
 //! wait until there are fewer again. The last few slots and sandboxes are for agents that have none, so
 //! that two that keep theirs for long leave room for others.
 //!
-//! One lock, held for a few instructions. What is given back wakes the next waiter there and then; nobody
+//! One lock, held for a few instructions. What is given back wakes the next waiter at once; nobody
 //! polls.
 
 use std::collections::{HashMap, VecDeque};

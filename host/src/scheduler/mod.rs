@@ -256,7 +256,7 @@ impl Inner {
         }
     }
 
-    /// Who asks, with what his key may do now.
+    /// Who asks, with what their key may do now.
     fn current(&self, caller: &Caller) -> Result<Arc<Principal>, Failure> {
         let now = match (self.keys.get(), caller) {
             (Some(keys), Caller::Present(principal)) => keys.current(principal),

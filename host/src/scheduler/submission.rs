@@ -31,7 +31,7 @@ pub struct Submission {
 pub enum Caller {
     /// Somebody who was let in just now.
     Present(Arc<Principal>),
-    /// Somebody who was let in once: what he may do is asked for as the task comes, and he may be
+    /// Somebody who was let in once: what they may do is asked for as the task comes, and they may be
     /// rejected then.
     Known(Identity),
 }

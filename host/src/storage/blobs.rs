@@ -1,7 +1,7 @@
 //! Files that are named by the digest of their content.
 //!
 //! Owns one folder. A blob is there completely or not at all: it is written aside, flushed and renamed. It
-//! is believed by its digest alone: what is read is checked, what is damaged is reported, and written anew
+//! is believed by its digest alone: what is read is checked, what is damaged is reported, and written again
 //! as soon as somebody brings the right bytes. Everything here blocks.
 
 use std::collections::HashSet;
@@ -105,7 +105,7 @@ impl Blobs {
         };
         files::replace(&path, bytes).map_err(|reason| StorageError::io(&path, reason))?;
         if kept == Kept::Repaired {
-            tracing::warn!(%digest, path = %path.display(), "a file that was kept was damaged; it is written anew");
+            tracing::warn!(%digest, path = %path.display(), "a file that was kept was damaged; it is written again");
         }
         Ok(kept)
     }

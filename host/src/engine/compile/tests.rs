@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::super::functions::{Compiled, Functions, Key};
-use super::super::incremental::Told;
+use super::super::incremental::Summary;
 use super::*;
 use crate::config::{Config, EngineConfig};
 
@@ -139,15 +139,15 @@ async fn what_a_compiler_that_was_taken_over_forges_reaches_its_own_component_al
 
     // The output of a child that compiled its own component, and gives functions of another one.
     let mut file = fs::File::create(bench.data.path().join("given")).expect("a file");
-    let mut told = Told::default();
+    let mut summary = Summary::default();
     for (key, form) in &forged {
         file.write_all(form).expect("written");
         let length = u32::try_from(form.len()).expect("a length");
-        told.new.push(Compiled { key: *key, at: told.end, length });
-        told.end += u64::from(length);
+        summary.new.push(Compiled { key: *key, at: summary.end, length });
+        summary.end += u64::from(length);
     }
     let own = code(&compiled(&hostile, Known::default()));
-    output::finish(&told, &own, b"", &file).expect("written");
+    output::finish(&summary, &own, b"", &file).expect("written");
     let given = bench.data.path().join("given");
     let script = format!("#!/bin/sh\n/bin/cat > /dev/null\nexec /bin/cat {}\n", given.display());
 
@@ -190,11 +190,11 @@ async fn where_the_compiler_fails_with_what_was_known_everything_is_compiled() {
     let bench = Bench::new();
     let given = bench.data.path().join("given");
     let file = fs::File::create(&given).expect("a file");
-    let mut told = Told { end: 4, ..Told::default() };
-    told.new.push(Compiled { key: [1; 32], at: 0, length: 4 });
+    let mut summary = Summary { end: 4, ..Summary::default() };
+    summary.new.push(Compiled { key: [1; 32], at: 0, length: 4 });
     file.write_all_at(b"form", 0).expect("written");
     let of = component(&[7]);
-    output::finish(&told, &code(&compiled(&of, Known::default())), b"", &file).expect("written");
+    output::finish(&summary, &code(&compiled(&of, Known::default())), b"", &file).expect("written");
     let asked = bench.data.path().join("asked");
     let script = format!(
         "#!/bin/sh\n/bin/cat > /dev/null\ncase \"$2\" in\n*own_functions\\\":\\\"*) echo with >> {asked}; exit 3;;\n\
@@ -251,11 +251,11 @@ async fn what_a_compiler_that_was_taken_over_says_of_shared_functions_is_looked_
     let bench = Bench::new();
     let hostile = component(&[7]);
     // It fails where it has functions to read, and says of them that they are damaged where it does not.
-    let mut told = Told::default();
-    told.unsound.shared = true;
+    let mut summary = Summary::default();
+    summary.unsound.shared = true;
     let given = bench.data.path().join("given");
     let file = fs::File::create(&given).expect("a file");
-    output::finish(&told, &code(&compiled(&hostile, Known::default())), b"", &file).expect("written");
+    output::finish(&summary, &code(&compiled(&hostile, Known::default())), b"", &file).expect("written");
     let script = format!(
         "#!/bin/sh\n/bin/cat > /dev/null\ncase \"$2\" in *shared_functions\\\":\\\"*) exit 3;; esac\nexec /bin/cat {}\n",
         given.display()
@@ -304,10 +304,10 @@ async fn little_that_is_new_has_little_written() {
     let keep = |number: u8, length: u32| {
         let file = tempfile::tempfile().expect("a file");
         file.write_all_at(&vec![number; length as usize], 0).expect("a form");
-        let mut told = Told { end: length.into(), ..Told::default() };
-        told.new.push(Compiled { key: [number; 32], at: 0, length });
+        let mut summary = Summary { end: length.into(), ..Summary::default() };
+        summary.new.push(Compiled { key: [number; 32], at: 0, length });
         (&file).seek(std::io::SeekFrom::End(0)).expect("its end");
-        output::finish(&told, b"code", b"", &file).expect("written");
+        output::finish(&summary, b"code", b"", &file).expect("written");
         cache.keep_functions(own, &Output::open(file).expect("it fits"));
         cache.sources(Some(own)).own.expect("functions")
     };
