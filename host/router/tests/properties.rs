@@ -177,7 +177,8 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics(id in ".{0,40}", words in prop::collection::vec("\\PC{0,60}", 0..5), task in "(?s).{0,5000}") {
+    // What stands before `/` in an id is the tenant, which an explanation does not show.
+    fn no_text_panics(id in "[^/\\n]{0,40}", words in prop::collection::vec("\\PC{0,60}", 0..5), task in "(?s).{0,5000}") {
         let agent = Agent {
             id,
             name: words.first().cloned().unwrap_or_default(),
