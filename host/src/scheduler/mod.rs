@@ -135,14 +135,17 @@ impl Scheduler {
     /// Runs a task and waits for its end. Dropping the future cancels it: its place in the
     /// queue, or its permit and its sandbox, become free.
     pub async fn submit(&self, submission: Submission) -> Outcome {
-        self.inner.perform(submission, None).await
+        self.inner.perform(submission, Instant::now(), None).await
     }
 
     /// Starts a task that runs to its end whoever listens, and hands out what it can be awaited and
     /// cancelled by. Call it on a thread of the runtime.
     pub fn start(&self, submission: Submission) -> Ticket {
-        let inner = self.inner.clone();
-        self.inner.started.start(|cancel| async move { inner.perform(submission, Some(cancel)).await })
+        // Its time begins now, and not when it is first polled.
+        let (inner, accepted) = (self.inner.clone(), Instant::now());
+        self.inner
+            .started
+            .start(|cancel| async move { inner.perform(submission, accepted, Some(cancel)).await })
     }
 
     /// Decides which of the agents that `principal` may call a task is for.
@@ -238,8 +241,12 @@ struct Time {
 
 impl Inner {
     /// The one way of a task, from its acceptance to its end.
-    async fn perform(self: &Arc<Self>, submission: Submission, cancel: Option<CancellationToken>) -> Outcome {
-        let accepted = Instant::now();
+    async fn perform(
+        self: &Arc<Self>,
+        submission: Submission,
+        accepted: Instant,
+        cancel: Option<CancellationToken>,
+    ) -> Outcome {
         let mut call = Call::accept(self.clone(), &submission, accepted, cancel.clone());
         let admitted = self.admit(&submission, &mut call, accepted);
         let admitted = match &cancel {
